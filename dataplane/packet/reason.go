@@ -13,13 +13,13 @@ const (
 	BadOffload // the port's offload fields point outside the packet
 
 	// What the route table refuses.
-	NoRoute     // no route covers the destination
-	Unreachable // the route says unreachable, blackhole or prohibit
-	Hairpin     // the way leads back to where the packet came from
-	Loop        // one of our own sealed packets came back through a port
-	TTLExceeded // hop limit spent between two tunnels
-	TooBig      // does not fit the tunnel and may not be fragmented
-	NotUnicast  // multicast, broadcast or unspecified, which no tunnel carries
+	NoRoute        // no route covers the destination
+	Unreachable    // the route says unreachable, blackhole or prohibit
+	Hairpin        // the way leads back to where the packet came from
+	Loop           // one of our own sealed packets came back through a port
+	TTLExceeded    // hop limit spent between two tunnels
+	TooBig         // does not fit the tunnel and may not be fragmented
+	NotForwardable // multicast, broadcast, unspecified or link-local: stays on its link (RFC 4291 section 2.5.6)
 
 	// What the tunnel refuses outbound.
 	NoSA        // no SA to seal with
@@ -54,7 +54,7 @@ const (
 var reasonNames = [NumReasons]string{
 	None: "none", Malformed: "malformed", NotIP: "not_ip", BadOffload: "bad_offload",
 	NoRoute: "no_route", Unreachable: "unreachable", Hairpin: "hairpin", Loop: "loop", TTLExceeded: "ttl_exceeded",
-	TooBig: "too_big", NotUnicast: "not_unicast",
+	TooBig: "too_big", NotForwardable: "not_forwardable",
 	NoSA: "no_sa", SAExhausted: "sa_exhausted", SelectorOut: "selector_out", TunnelDown: "tunnel_down",
 	UnknownSPI: "unknown_spi", FrameShort: "frame_short", Replayed: "replayed", TooOld: "too_old", BadICV: "bad_icv",
 	BadPadding: "bad_padding", BadNextHeader: "bad_next_header", Dummy: "dummy", SelectorIn: "selector_in",

@@ -2,6 +2,9 @@ package wire
 
 import "encoding/binary"
 
+// MinIPv4MTU is the smallest MTU of an IPv4 link in bytes (RFC 791 section 3.2): any fragment has room there.
+const MinIPv4MTU = 68
+
 // Fragmenter cuts an IPv4 packet into fragments of at most mtu bytes (RFC 791 section 3.2). The packet may itself be a
 // fragment. The caller has seen that it may be fragmented.
 type Fragmenter struct {
@@ -15,16 +18,12 @@ type Fragmenter struct {
 	offset     int // the packet's own fragment offset in bytes
 }
 
-// Reset prepares to cut the parsed IPv4 packet b. It reports false where mtu leaves no room for eight bytes of payload.
-func (f *Fragmenter) Reset(b []byte, mtu int) bool {
+// Reset prepares to cut the parsed IPv4 packet b. mtu must be at least MinIPv4MTU.
+func (f *Fragmenter) Reset(b []byte, mtu int) {
 	hdr := int(b[0]&0xf) << 2
-	if mtu < hdr+8 {
-		return false
-	}
 	frag := binary.BigEndian.Uint16(b[6:])
 	*f = Fragmenter{b: b, mtu: mtu, hdr: hdr, moreBehind: frag&0x2000 != 0, offset: int(frag&0x1fff) * 8}
 	copy(f.next[:], b[:hdr])
-	return true
 }
 
 // Next writes the next fragment to dst, which must hold mtu bytes, and returns its length; 0 when there is none left.
