@@ -1,0 +1,62 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// PingResult is what ping(8) counted.
+type PingResult struct {
+	Sent, Received int
+	RTT            time.Duration // average; zero if none came back
+	Output         string        // of ping, with the ICMP errors that came instead of answers
+}
+
+var (
+	pingCounts = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
+	pingRTT    = regexp.MustCompile(`rtt min/avg/max/mdev = [\d.]+/([\d.]+)/`)
+)
+
+// Ping sends count echo requests, one every 10 ms, and waits up to a second for the last answers. Further arguments are
+// ping's own: "-s", "1400" for the payload in octets, "-M", "do" to forbid fragments, "-I", ADDR for the source. That
+// answers are missing is no error.
+func (h *Host) Ping(ctx context.Context, dst string, count int, args ...string) (PingResult, error) {
+	argv := append([]string{"-n", "-i", "0.01", "-W", "1", "-c", strconv.Itoa(count)}, args...)
+	out, err := h.Run(ctx, "ping", append(argv, dst)...)
+	result := PingResult{Output: out}
+	counts := pingCounts.FindStringSubmatch(out)
+	if counts == nil {
+		if err == nil {
+			err = fmt.Errorf("ping %s wrote no summary: %s", dst, out)
+		}
+		return result, err
+	}
+	// The patterns admit digits only; ping's own counts fit.
+	result.Sent, _ = strconv.Atoi(counts[1])
+	result.Received, _ = strconv.Atoi(counts[2])
+	if rtt := pingRTT.FindStringSubmatch(out); rtt != nil {
+		ms, _ := strconv.ParseFloat(rtt[1], 64)
+		result.RTT = time.Duration(ms * float64(time.Millisecond))
+	}
+	return result, ctx.Err()
+}
+
+// WaitReachable pings until an answer comes or the context ends. Arguments are as in [Host.Ping].
+func (h *Host) WaitReachable(ctx context.Context, dst string, args ...string) error {
+	return WaitFor(ctx, "an answer from "+dst+" to host "+h.Name, func() error {
+		result, err := h.Ping(ctx, dst, 1, args...)
+		if err != nil {
+			return err
+		}
+		if result.Received == 0 {
+			return fmt.Errorf("no answer: %s", strings.TrimSpace(result.Output))
+		}
+		return nil
+	})
+}
