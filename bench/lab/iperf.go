@@ -57,8 +57,7 @@ func (h *Host) UDPTrial(ctx context.Context, tr Traffic, size int, pps float64) 
 		} `json:"end"`
 	}
 	bits := strconv.FormatFloat(pps*float64(size)*8, 'f', 0, 64)
-	// The large socket buffer keeps the generator's own losses out of what is measured.
-	err := h.iperf(ctx, tr, &report, "-u", "-b", bits, "-l", strconv.Itoa(size), "-w", "4M")
+	err := h.iperf(ctx, tr, &report, "-u", "-b", bits, "-l", strconv.Itoa(size), "-w", strconv.Itoa(socketBuffer()))
 	if err != nil {
 		return UDPTrial{}, err
 	}
@@ -67,6 +66,22 @@ func (h *Host) UDPTrial(ctx context.Context, tr Traffic, size int, pps float64) 
 		return UDPTrial{}, errors.New("iperf3 sent no datagram")
 	}
 	return UDPTrial{Rate: sum.Packets / sum.Seconds, Loss: sum.LostPercent / 100}, nil
+}
+
+// socketBuffer is the size in octets that keeps the generator's own losses out of what is measured: 4 MiB, or what this
+// machine allows at most, since iperf3 refuses to run with less than it asked for.
+func socketBuffer() int {
+	size := 4 << 20
+	for _, limit := range []string{"rmem_max", "wmem_max"} {
+		text, err := os.ReadFile("/proc/sys/net/core/" + limit)
+		if err != nil {
+			continue // iperf3 says if it is too much
+		}
+		if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+			size = min(size, n)
+		}
+	}
+	return size
 }
 
 // iperf runs a server for one client, then the client, and decodes the client's report.
@@ -105,7 +120,7 @@ func (h *Host) iperf(ctx context.Context, tr Traffic, report any, args ...string
 
 // waitListening returns when a TCP socket in the process's network namespace listens on the port.
 func (p *Process) waitListening(ctx context.Context, port int) error {
-	return p.wait(ctx, fmt.Sprintf("a listener on TCP port %d", port), func() error {
+	return p.Wait(ctx, fmt.Sprintf("a listener on TCP port %d", port), func() error {
 		for _, table := range []string{"tcp", "tcp6"} {
 			if listens(fmt.Sprintf("/proc/%d/net/%s", p.PID(), table), port) {
 				return nil

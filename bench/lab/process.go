@@ -107,7 +107,7 @@ func (p *Process) stop(sig os.Signal) error {
 
 // WaitLog returns when the process has written the text. It fails at once if the process ends without it.
 func (p *Process) WaitLog(ctx context.Context, text string) error {
-	return p.wait(ctx, fmt.Sprintf("%q in the log", text), func() error {
+	return p.Wait(ctx, fmt.Sprintf("%q in the log", text), func() error {
 		if strings.Contains(p.Log(), text) {
 			return nil
 		}
@@ -115,8 +115,8 @@ func (p *Process) WaitLog(ctx context.Context, text string) error {
 	})
 }
 
-// wait is [WaitFor] a condition that only a living process can make true.
-func (p *Process) wait(ctx context.Context, what string, cond func() error) error {
+// Wait is [WaitFor] a condition that only a living process can make true.
+func (p *Process) Wait(ctx context.Context, what string, cond func() error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {

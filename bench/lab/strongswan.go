@@ -61,7 +61,7 @@ func (h *Host) StartStrongSwan(ctx context.Context, swanctlConf string) (*Strong
 	if s.Process, err = h.StartEnv([]string{s.env()}, "charon-systemd"); err != nil {
 		return nil, err
 	}
-	err = s.wait(ctx, "charon's socket", func() error {
+	err = s.Wait(ctx, "charon's socket", func() error {
 		_, err := os.Stat(filepath.Join(dir, "vici"))
 		return err
 	})

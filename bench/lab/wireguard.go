@@ -53,7 +53,7 @@ func (h *Host) StartWireGuard(ctx context.Context, key WireGuardKey, port int) (
 	}
 	w := &WireGuardGo{Process: p, Device: device, host: h}
 	socket := "/var/run/wireguard/" + device + ".sock"
-	if err := p.wait(ctx, socket, func() error { _, err := os.Stat(socket); return err }); err != nil {
+	if err := p.Wait(ctx, socket, func() error { _, err := os.Stat(socket); return err }); err != nil {
 		return nil, err
 	}
 	_, err = h.RunInput(ctx, key.Private, "wg", "set", device, "private-key", "/dev/stdin", "listen-port", strconv.Itoa(port))

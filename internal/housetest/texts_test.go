@@ -18,8 +18,8 @@ func TestEveryPackageHasADoc(t *testing.T) {
 		isDoc := path.Base(s.path) == "doc.go"
 		documented[s.dir] = documented[s.dir] || isDoc
 		switch {
-		case isDoc && !strings.HasPrefix(s.doc, opening(s)):
-			t.Errorf("%s: the package comment begins %.30q, want %q", s.path, s.doc, opening(s))
+		case isDoc && !opens(s):
+			t.Errorf("%s: the package comment begins %.30q, which is not Go's form for %s", s.path, s.doc, s.pkg)
 		case !isDoc && s.doc != "":
 			t.Errorf("%s: a package comment outside doc.go", s.path)
 		}
@@ -31,13 +31,13 @@ func TestEveryPackageHasADoc(t *testing.T) {
 	}
 }
 
-// opening is how the comment of a package begins by Go's convention.
-func opening(s source) string {
+// opens says whether the comment of a package begins by Go's convention; a command's goes by its directory.
+func opens(s source) bool {
 	if s.pkg != "main" {
-		return "Package " + s.pkg + " "
+		return strings.HasPrefix(s.doc, "Package "+s.pkg+" ")
 	}
 	name := path.Base(s.dir)
-	return strings.ToUpper(name[:1]) + name[1:] + " "
+	return strings.HasPrefix(s.doc, strings.ToUpper(name[:1])+name[1:]+" ") || strings.HasPrefix(s.doc, "Command "+name+" ")
 }
 
 // A blemish is what must not stand in a file of the tree. The expressions are written so that they do not match themselves.

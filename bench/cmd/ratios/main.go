@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "ratios:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("ratios", flag.ContinueOnError)
+	count := flags.Int("count", 5, "`number` of interleaved rounds")
+	benchtime := flags.String("benchtime", "200ms", "`time` of one benchmark in a round, or a number of iterations such as 100x")
+	pattern := flags.String("bench", ".", "`regexp` of the benchmarks to run; only with packages")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *count < 1 {
+		return errors.New("-count wants at least 1")
+	}
+	table, todo := ratios, jobs(ratios)
+	if flags.NArg() > 0 {
+		table, todo = nil, nil
+		for _, pkg := range flags.Args() {
+			todo = append(todo, job{pkg: pkg, pattern: *pattern})
+		}
+	}
+	m, err := measure(ctx, todo, *count, *benchtime)
+	if err != nil {
+		return err
+	}
+	if table == nil {
+		table = m.formable(ratios)
+	}
+	missing, err := m.write(os.Stdout, table)
+	if err == nil && missing > 0 {
+		err = fmt.Errorf("%d ratios could not be measured", missing)
+	}
+	return err
+}
+
+// formable are the ratios both sides of which were measured.
+func (m *measurement) formable(table []ratio) (some []ratio) {
+	for _, r := range table {
+		if m.series[key{r.pkg, r.numerator}] != nil && m.series[key{r.pkg, r.denominator}] != nil {
+			some = append(some, r)
+		}
+	}
+	return some
+}

@@ -1,0 +1,99 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/warrenvpn/warren/bench/peers"
+)
+
+func main() {
+	// What a signal ends is still taken down: namespaces, processes, files.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "sidebyside:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the command line.
+type settings struct {
+	options    peers.Options
+	contenders []string
+	warren     string
+}
+
+func parse(args []string) (settings, error) {
+	var s settings
+	o := &s.options
+	o.Log = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+	flags := flag.NewFlagSet("sidebyside", flag.ContinueOnError)
+	flags.IntVar(&o.Rounds, "rounds", 3, "`number` of interleaved rounds")
+	flags.DurationVar(&o.TCPTime, "tcp", 5*time.Second, "`time` of a TCP stream, whole seconds")
+	flags.DurationVar(&o.UDPTime, "udp", 2*time.Second, "`time` of a UDP trial, whole seconds")
+	flags.Float64Var(&o.MaxLoss, "loss", 0.005, "`share` of datagrams that may be lost, 0 to 1")
+	flags.Float64Var(&o.MaxRate, "max", 400e3, "datagrams per `second` where the search begins to halve")
+	flags.IntVar(&o.Steps, "steps", 8, "`number` of trials of a search")
+	sizes := flags.String("sizes", "1300,64", "UDP payloads in `octets`; empty to leave UDP out")
+	names := flags.String("contenders", "wireguard-go,strongswan,warren", "`names` of who takes part")
+	flags.StringVar(&s.warren, "warren", "", "`path` of the warren program; built if empty")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	s.contenders = strings.Split(*names, ",")
+	for _, text := range strings.FieldsFunc(*sizes, func(r rune) bool { return r == ',' }) {
+		size, err := strconv.Atoi(text)
+		if err != nil || size < 16 || size > 65507 {
+			return s, fmt.Errorf("-sizes: %q is no UDP payload between 16 and 65507 octets", text)
+		}
+		o.Sizes = append(o.Sizes, size)
+	}
+	if o.Rounds < 1 || o.Steps < 1 || o.MaxRate <= 0 || o.MaxLoss < 0 || o.MaxLoss > 1 || o.TCPTime < time.Second || o.UDPTime < time.Second {
+		return s, errors.New("-rounds and -steps want at least 1, -max more than 0, -loss 0 to 1, -tcp and -udp at least 1s")
+	}
+	return s, nil
+}
+
+func run(ctx context.Context, args []string) error {
+	s, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("network namespaces need root; as an ordinary user only the benchmarks in memory run (make bench-ratios)")
+	}
+	if s.warren == "" && slices.Contains(s.contenders, "warren") {
+		dir, err := os.MkdirTemp("", "sidebyside-")
+		if err != nil {
+			return fmt.Errorf("make a directory for warren: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		s.warren = filepath.Join(dir, "warren")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", s.warren, "./cmd/warren").CombinedOutput(); err != nil {
+			// The others can be measured without it, and it will fail to come up by this path.
+			fmt.Fprintf(os.Stderr, "sidebyside: build warren: %v\n%s", err, out)
+		}
+	}
+	contenders, err := peers.Contenders(s.contenders, s.warren)
+	if err != nil {
+		return err
+	}
+	results, err := peers.Measure(ctx, contenders, s.options)
+	fmt.Println()
+	return errors.Join(results.Write(os.Stdout), err)
+}
