@@ -30,7 +30,7 @@ func (s *segment) seq() uint32 { return binary.BigEndian.Uint32(s.b[s.hdr+4:]) }
 // parseSegment reports false for a packet that goes to the stack as it is, whatever the reason.
 func parseSegment(p *packet.Packet) (s segment, ok bool) {
 	b := p.Bytes()
-	if p.Offload != (packet.Offload{}) || wire.Length(b) != len(b) {
+	if p.Offload != (packet.Offload{}) || len(b) == 0 || wire.Length(b) != len(b) {
 		return s, false
 	}
 	hdr := wire.IPv6HeaderLen

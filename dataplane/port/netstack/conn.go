@@ -2,7 +2,6 @@ package netstack
 
 import (
 	"net"
-	"net/netip"
 	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -71,73 +70,4 @@ func (c *tcpConn) Close() error {
 	}
 	c.port.forget(c)
 	return c.TCPConn.Close()
-}
-
-// udpConn is gVisor's UDP socket with the net package's errors, closed with its port.
-type udpConn struct {
-	*gonet.UDPConn
-	port    *Port
-	network string
-	closed  atomic.Bool
-	local   net.Addr
-	remote  net.Addr // nil if not connected
-}
-
-func (p *Port) newUDPConn(network string, g *gonet.UDPConn) (*udpConn, error) {
-	c := &udpConn{UDPConn: g, port: p, network: network, local: g.LocalAddr(), remote: g.RemoteAddr()}
-	if !p.register(c) {
-		return nil, net.ErrClosed
-	}
-	return c, nil
-}
-
-func (c *udpConn) fix(op string, remote net.Addr, err error) error {
-	return opError(op, c.network, c.local, remote, err, c.closed.Load())
-}
-
-func (c *udpConn) LocalAddr() net.Addr  { return c.local }
-func (c *udpConn) RemoteAddr() net.Addr { return c.remote }
-
-func (c *udpConn) Read(b []byte) (int, error) {
-	n, err := c.UDPConn.Read(b)
-	return n, c.fix("read", c.remote, err)
-}
-
-func (c *udpConn) ReadFrom(b []byte) (int, net.Addr, error) {
-	n, from, err := c.UDPConn.ReadFrom(b)
-	return n, from, c.fix("read", c.remote, err)
-}
-
-func (c *udpConn) Write(b []byte) (int, error) {
-	n, err := c.UDPConn.Write(b)
-	return n, c.fix("write", c.remote, err)
-}
-
-// WriteTo sends to a *net.UDPAddr, whose IPv4 address may have either of its forms.
-func (c *udpConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	ua, ok := to.(*net.UDPAddr)
-	if !ok {
-		return 0, c.fix("write", to, &net.AddrError{Err: "not a UDP address", Addr: addrText(to)})
-	}
-	ip, ok := netip.AddrFromSlice(ua.IP)
-	if !ok {
-		return 0, c.fix("write", to, &net.AddrError{Err: "missing host", Addr: ua.String()})
-	}
-	n, err := c.UDPConn.WriteTo(b, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), uint16(ua.Port))))
-	return n, c.fix("write", to, err)
-}
-
-func addrText(a net.Addr) string {
-	if a == nil {
-		return "<nil>"
-	}
-	return a.String()
-}
-
-func (c *udpConn) Close() error {
-	if c.closed.Swap(true) {
-		return c.fix("close", c.remote, net.ErrClosed)
-	}
-	c.port.forget(c)
-	return c.UDPConn.Close()
 }

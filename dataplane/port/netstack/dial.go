@@ -63,7 +63,7 @@ func (p *Port) DialFrom(ctx context.Context, network string, local netip.AddrPor
 	}
 	var conn net.Conn
 	if isUDP(network) {
-		conn, err = p.newUDPConn(network, gonet.NewUDPConn(&wq, ep))
+		conn, err = p.newUDPConn(network, ep, &wq)
 	} else {
 		conn, err = p.newTCPConn(network, gonet.NewTCPConn(&wq, ep), ep)
 	}
@@ -121,7 +121,7 @@ func (p *Port) ListenPacket(network, address string) (net.PacketConn, error) {
 	ep, wq, local, err := p.bind(network, address, udp.ProtocolNumber)
 	if err == nil {
 		var c *udpConn
-		if c, err = p.newUDPConn(network, gonet.NewUDPConn(wq, ep)); err == nil {
+		if c, err = p.newUDPConn(network, ep, wq); err == nil {
 			return c, nil
 		}
 	}

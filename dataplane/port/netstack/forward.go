@@ -134,7 +134,7 @@ func (f *forwarding) acceptUDP(r *udp.ForwarderRequest) bool {
 	}
 	go func() {
 		defer f.wg.Done()
-		if c, err := f.port.newUDPConn("udp", gonet.NewUDPConn(wq, ep)); err == nil {
+		if c, err := f.port.newUDPConn("udp", ep, wq); err == nil {
 			(*h)(destination(id), c)
 		}
 	}()

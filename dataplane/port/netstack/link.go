@@ -4,9 +4,12 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 
+	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"github.com/warrenvpn/warren/dataplane/packet"
 )
 
 // maxSuper is how large a TCP super-packet the stack may send, in bytes with all headers: what an IPv4 length can say.
@@ -18,6 +21,9 @@ type link struct {
 	mtu        atomic.Uint32
 	queues     []*queue
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
+	// own are the stack's addresses. Packets to them turn round here: the stack would do it itself (HandleLocal), but
+	// then takes every source for its own while it takes packets for any address.
+	own atomic.Pointer[map[tcpip.Address]struct{}]
 }
 
 var _ stack.LinkEndpoint = (*link)(nil)
@@ -36,11 +42,39 @@ func newLink(mtu, queues, limit int) *link {
 // queue. TCP takes a refusal for a loss and slows down.
 func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	for i, pkt := range pkts.AsSlice() {
+		if l.isOwn(pkt) {
+			l.turn(pkt)
+			continue
+		}
 		if !l.queues[l.choose(pkt)].push(pkt) {
 			return i, &tcpip.ErrNoBufferSpace{}
 		}
 	}
 	return pkts.Len(), nil
+}
+
+func (l *link) isOwn(pkt *stack.PacketBuffer) bool {
+	own := l.own.Load()
+	if own == nil || len(pkt.NetworkHeader().Slice()) == 0 {
+		return false
+	}
+	_, is := (*own)[pkt.Network().DestinationAddress()]
+	return is
+}
+
+// turn delivers a packet to the stack that sent it. It may do so from here, as the stack's own loopback does: delivery
+// only queues what needs an endpoint's lock.
+func (l *link) turn(pkt *stack.PacketBuffer) {
+	d := l.dispatcher.Load()
+	if d == nil {
+		return
+	}
+	v := buffer.NewViewSize(pkt.Size())
+	copyPacket(v.AsSlice(), pkt)
+	var o packet.Offload
+	offloadOf(&o, pkt)
+	complete(v.AsSlice(), &o)
+	deliver(*d, v)
 }
 
 func (l *link) choose(pkt *stack.PacketBuffer) int {

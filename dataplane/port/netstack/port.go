@@ -65,7 +65,6 @@ func New(cfg Config) (*Port, error) {
 		TransportProtocols: []stack.TransportProtocolFactory{
 			tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6,
 		},
-		HandleLocal: true, // a connection to an own address stays inside
 	})
 	if err := p.setUp(); err != nil {
 		p.Close()
@@ -176,6 +175,7 @@ func (p *Port) AddAddress(a netip.Prefix) error {
 	}
 	p.mu.Lock()
 	p.addresses = append(p.addresses, a)
+	p.publishOwn()
 	p.mu.Unlock()
 	return nil
 }
@@ -187,8 +187,18 @@ func (p *Port) RemoveAddress(a netip.Addr) error {
 	}
 	p.mu.Lock()
 	p.addresses = slices.DeleteFunc(p.addresses, func(q netip.Prefix) bool { return q.Addr() == a })
+	p.publishOwn()
 	p.mu.Unlock()
 	return nil
+}
+
+// publishOwn tells the link which addresses are the stack's. The caller holds p.mu.
+func (p *Port) publishOwn() {
+	own := make(map[tcpip.Address]struct{}, len(p.addresses))
+	for _, a := range p.addresses {
+		own[tcpip.AddrFromSlice(a.Addr().AsSlice())] = struct{}{}
+	}
+	p.link.own.Store(&own)
 }
 
 // Addresses returns the stack's own addresses, with the lengths of their networks.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
@@ -67,19 +68,35 @@ func (w *writer) one(d stack.NetworkDispatcher, p *packet.Packet) {
 		return
 	}
 	v := buffer.NewViewSize(p.Len)
-	b := v.AsSlice()
-	copy(b, p.Bytes())
-	switch {
-	case o.GSO != wire.GSONone:
-		sumSuper(b, &o)
-	case o.NeedsCsum:
-		wire.CompleteChecksum(b, &o)
+	copy(v.AsSlice(), p.Bytes())
+	complete(v.AsSlice(), &o)
+	if w.whole {
+		w.expire(v.AsSlice())
 	}
 	deliver(d, v)
 }
 
-// sumSuper gives a TCP super-packet a length and checksum of its own, as if it had come as one packet.
-func sumSuper(b []byte, o *packet.Offload) {
+// expire makes the stack answer a packet that may not be forwarded any more: it would let it go with a TTL of zero.
+func (w *writer) expire(b []byte) {
+	var info wire.Info
+	if wire.Parse(b, &info, false) != wire.OK || info.TTL != 1 {
+		return
+	}
+	if own := w.link.own.Load(); own != nil {
+		if _, is := (*own)[tcpip.AddrFromSlice(info.DstAddr().AsSlice())]; is {
+			return
+		}
+	}
+	wire.DecrementTTL(b)
+}
+
+// complete finishes what a packet's offload left undone. A TCP super-packet gets a length and checksum of its own, as if
+// it had come as one packet.
+func complete(b []byte, o *packet.Offload) {
+	if o.GSO == wire.GSONone {
+		wire.CompleteChecksum(b, o)
+		return
+	}
 	setLength(b)
 	t := b[o.CsumStart:]
 	c := t[o.CsumOffset : o.CsumOffset+2]
@@ -96,6 +113,9 @@ func (w *writer) cut(d stack.NetworkDispatcher, p *packet.Packet) {
 	for off, n := w.seg.Next(); n > 0; off, n = w.seg.Next() {
 		v := buffer.NewViewSize(n)
 		copy(v.AsSlice(), p.Buf[off:off+n])
+		if w.whole {
+			w.expire(v.AsSlice())
+		}
 		deliver(d, v)
 	}
 }
