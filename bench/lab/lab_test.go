@@ -193,7 +193,7 @@ func TestNoDropRateFindsTheLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := a.NoDropRate(ctx, Traffic{Server: b, Addr: PairB4, Time: time.Second},
-		NDR{Size: 1000, MaxLoss: 0.01, MaxRate: 8000, Steps: 6})
+		NDR{Size: 1000, MaxLoss: 0.01, MaxRate: 5000, Steps: 6})
 	if err != nil || got < 1700 || got > 2200 {
 		t.Errorf("no-drop rate %.0f, %v; want close to 2000", got, err)
 	}

@@ -63,10 +63,12 @@ func PairForTest(t testing.TB, programs ...string) (l *Lab, a, b *Host) {
 func Require(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
-		if _, err := find(program); err != nil {
-			if os.Geteuid() == 0 {
-				t.Fatal(err)
-			}
+		_, err := find(program)
+		switch {
+		case err == nil:
+		case os.Geteuid() == 0:
+			t.Fatal(err)
+		default:
 			t.Skip(err)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/warrenvpn/warren/bench/lab"
 )
 
@@ -104,5 +106,47 @@ func TestWriteTable(t *testing.T) {
 		if !regexp.MustCompile(want).MatchString(out.String()) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+}
+
+// What one end sends under is what the other opens with, and the keys are new every time.
+func TestStaticConfigsMatch(t *testing.T) {
+	type sa struct {
+		SPI uint32
+		Key string
+	}
+	type config struct {
+		Tunnels map[string]struct {
+			IPsec struct {
+				Remote string
+				Static struct {
+					StateFile string `yaml:"state_file"`
+					Out, In   sa
+				}
+			}
+		}
+	}
+	a, b, err := staticConfigs("dir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]config
+	for i, text := range []string{a, b} {
+		if err := yaml.Unmarshal([]byte(text), &ends[i]); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	}
+	ipsecA, ipsecB := ends[0].Tunnels["peer"].IPsec, ends[1].Tunnels["peer"].IPsec
+	if ipsecA.Static.Out != ipsecB.Static.In || ipsecA.Static.In != ipsecB.Static.Out || ipsecA.Static.In == ipsecA.Static.Out {
+		t.Errorf("SAs do not match:\n%s%s", a, b)
+	}
+	if !regexp.MustCompile(`^0x[0-9a-f]{40}$`).MatchString(ipsecA.Static.Out.Key) || ipsecA.Static.Out.SPI < 256 {
+		t.Errorf("%+v is no SPI and 20 octets", ipsecA.Static.Out)
+	}
+	if ipsecA.Remote == ipsecB.Remote || ipsecA.Static.StateFile == ipsecB.Static.StateFile {
+		t.Errorf("the ends share a remote or a state file:\n%s%s", a, b)
+	}
+	if again, _, _ := staticConfigs("dir"); again == a {
+		t.Error("the same keys twice")
 	}
 }

@@ -27,22 +27,38 @@ func (w warren) Version(context.Context) (string, error) {
 // warrenDevice is the TUN device of both ends; each has its own namespace.
 const warrenDevice = "warren0"
 
-// staticKeys is one end's configuration; [staticEnd] fills it in.
-const staticKeys = `underlay: {addresses: [%[1]s], udp_port: 4500}
+// staticKeys is one end's configuration: its outer and inner address, the other's outer address, the file of the last IV, the
+// SAs out and in, and the other's inner net.
+const staticKeys = `underlay: {addresses: [%s], udp_port: 4500}
 vrfs:
-  main: {port: {tun: ` + warrenDevice + `, addresses: [%[2]s/16]}}
+  main: {port: {tun: ` + warrenDevice + `, addresses: [%s/16]}}
 tunnels:
   peer:
     ipsec:
-      remote: %[3]s
+      remote: %s
       encap: always
       static:
         esp: aes128gcm16
-        state_file: %[4]s
-        out: {spi: %[5]s}
-        in:  {spi: %[6]s}
-    routes: [%[7]s]
+        state_file: %s
+        out: {%s}
+        in:  {%s}
+    routes: [%s]
 `
+
+// staticConfigs are the configurations of a and b, under new keys, with their files in dir.
+func staticConfigs(dir string) (a, b string, err error) {
+	there, err := staticSA(0xc1890b6e)
+	if err != nil {
+		return "", "", err
+	}
+	back, err := staticSA(0xcf2426b6)
+	if err != nil {
+		return "", "", err
+	}
+	a = fmt.Sprintf(staticKeys, lab.PairA4, innerA, lab.PairB4, filepath.Join(dir, "a.iv"), there, back, netB)
+	b = fmt.Sprintf(staticKeys, lab.PairB4, innerB, lab.PairA4, filepath.Join(dir, "b.iv"), back, there, netA)
+	return a, b, nil
+}
 
 // staticSA is one direction: SPI and key as the configuration writes them.
 func staticSA(spi uint32) (string, error) {
@@ -50,33 +66,18 @@ func staticSA(spi uint32) (string, error) {
 	if _, err := rand.Read(key[:]); err != nil {
 		return "", fmt.Errorf("generate an ESP key: %w", err)
 	}
-	return fmt.Sprintf(`%#08x, key: "0x%x"`, spi, key), nil
+	return fmt.Sprintf(`spi: %#08x, key: "%#x"`, spi, key), nil
 }
 
 func (w warren) Up(ctx context.Context, n *Network) (string, error) {
-	there, err := staticSA(0xc1890b6e)
+	configA, configB, err := staticConfigs(n.Dir())
 	if err != nil {
 		return "", err
 	}
-	back, err := staticSA(0xcf2426b6)
-	if err != nil {
+	if err := w.start(ctx, n, n.A, configA, netB); err != nil {
 		return "", err
 	}
-	state := func(end string) string { return filepath.Join(n.Dir(), end+".iv") }
-	ends := []struct {
-		host         *lab.Host
-		config       string
-		remotePrefix string
-	}{
-		{n.A, fmt.Sprintf(staticKeys, lab.PairA4, innerA, lab.PairB4, state("a"), there, back, netB), netB},
-		{n.B, fmt.Sprintf(staticKeys, lab.PairB4, innerB, lab.PairA4, state("b"), back, there, netA), netA},
-	}
-	for _, end := range ends {
-		if err := w.start(ctx, n, end.host, end.config, end.remotePrefix); err != nil {
-			return "", err
-		}
-	}
-	return warrenDevice, nil
+	return warrenDevice, w.start(ctx, n, n.B, configB, netA)
 }
 
 // start runs one daemon and leads the other end's net to its device.
