@@ -9,8 +9,8 @@
 //
 // A [Lab] owns its namespaces, processes and one directory for their files, and takes all of them away in [Lab.Close], in
 // reverse order. Names carry the id of the test process and a running number, so labs of several packages live side by
-// side. A lab that was killed before its Close leaves no process behind (the kernel ends them with their parent) and its
-// namespaces are removed by the next lab that is made.
+// side. A lab that was killed before its Close leaves no process behind (the kernel ends them with their parent), and what else
+// it left is removed by the next lab that is made.
 //
 // # Time
 //

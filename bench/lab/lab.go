@@ -8,16 +8,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// namePrefix starts the name of every namespace that a lab makes; see [hostNamespace].
+// namePrefix starts the name of every namespace and directory that a lab makes; the lab's id follows.
 const namePrefix = "warrenlab-"
 
 // labs numbers the labs of this process, so that their names differ.
@@ -40,12 +38,13 @@ func New() (*Lab, error) {
 		return nil, errors.New("a lab of network namespaces needs root")
 	}
 	sweep()
-	dir, err := os.MkdirTemp("", "warrenlab-")
+	id := fmt.Sprintf("%d-%d", os.Getpid(), labs.Add(1))
+	dir, err := os.MkdirTemp("", namePrefix+id+"-")
 	if err != nil {
 		return nil, fmt.Errorf("make the lab's directory: %w", err)
 	}
 	return &Lab{
-		id:    fmt.Sprintf("%d-%d", os.Getpid(), labs.Add(1)),
+		id:    id,
 		dir:   dir,
 		names: make(map[string]bool),
 	}, nil
@@ -189,21 +188,4 @@ func ip(args ...string) error {
 		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
-}
-
-// sweep removes namespaces of labs whose process has ended without closing them. Failure is not an error: another
-// process may be sweeping too.
-func sweep() {
-	names, _ := filepath.Glob("/run/netns/" + namePrefix + "*")
-	for _, path := range names {
-		name := filepath.Base(path)
-		id, _, _ := strings.Cut(strings.TrimPrefix(name, namePrefix), "-")
-		pid, err := strconv.Atoi(id)
-		if err != nil || pid <= 0 {
-			continue
-		}
-		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			_ = ip("netns", "del", name)
-		}
-	}
 }

@@ -5,7 +5,9 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -106,21 +108,37 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestSweepRemovesTheNamespacesOfTheDead(t *testing.T) {
+func TestSweepRemovesWhatTheDeadLeft(t *testing.T) {
 	ForTest(t)
+	zombie := exec.Command("true") // not waited for until the end: dead, and its id still taken
+	if err := zombie.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer zombie.Wait()
+	if err := WaitFor(deadline(t), "the end of true", func() error {
+		if !ended(zombie.Process.Pid) {
+			return errors.New("it runs")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	const nobody = 4194304 // one more than the kernel's highest process id
-	dead, ours := hostNamespace("4194304-1", "a"), hostNamespace("1-999", "a")
-	for _, name := range []string{dead, ours} {
+	left := []string{hostNamespace(fmt.Sprintf("%d-1", nobody), "a"), hostNamespace(fmt.Sprintf("%d-1", zombie.Process.Pid), "a")}
+	living := hostNamespace(fmt.Sprintf("%d-999", os.Getpid()), "a")
+	for _, name := range append(left, living) {
 		if err := ip("netns", "add", name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	defer ip("netns", "del", ours)
+	defer ip("netns", "del", living)
 	sweep()
-	if _, err := os.Stat("/run/netns/" + dead); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the namespace of process %d is still there (%v)", nobody, err)
+	for _, name := range left {
+		if _, err := os.Stat("/run/netns/" + name); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there (%v)", name, err)
+		}
 	}
-	if _, err := os.Stat("/run/netns/" + ours); err != nil {
+	if _, err := os.Stat("/run/netns/" + living); err != nil {
 		t.Errorf("the namespace of a living process: %v", err)
 	}
 }

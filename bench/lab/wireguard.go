@@ -20,7 +20,14 @@ const WireGuardMTU = 1420
 // WireGuardPrograms are what [Require] should be given.
 var WireGuardPrograms = []string{"wireguard-go", "wg"}
 
+// wireGuards numbers the interfaces of this process.
 var wireGuards atomic.Uint32
+
+// wireGuardBase is the base of the process id in an interface's name, which may have 15 characters.
+const wireGuardBase = 36
+
+// wireGuardSocket is where wireguard-go listens for wg(8). It goes by the interface's name and not by the namespace.
+func wireGuardSocket(device string) string { return "/var/run/wireguard/" + device + ".sock" }
 
 // WireGuardKey is a Curve25519 key pair as wg(8) writes it.
 type WireGuardKey struct{ Private, Public string }
@@ -45,14 +52,13 @@ type WireGuardGo struct {
 // StartWireGuard starts wireguard-go on the host: an interface that is up, with MTU [WireGuardMTU], a key and a listening
 // port, but without addresses or peers.
 func (h *Host) StartWireGuard(ctx context.Context, key WireGuardKey, port int) (*WireGuardGo, error) {
-	// wireguard-go names its control socket by the interface and not by the namespace.
-	device := fmt.Sprintf("wg%sx%d", strconv.FormatInt(int64(os.Getpid()), 36), wireGuards.Add(1))
+	device := fmt.Sprintf("wg%sx%d", strconv.FormatInt(int64(os.Getpid()), wireGuardBase), wireGuards.Add(1))
 	p, err := h.StartEnv([]string{"LOG_LEVEL=error"}, "wireguard-go", "-f", device)
 	if err != nil {
 		return nil, err
 	}
 	w := &WireGuardGo{Process: p, Device: device, host: h}
-	socket := "/var/run/wireguard/" + device + ".sock"
+	socket := wireGuardSocket(device)
 	if err := p.Wait(ctx, socket, func() error { _, err := os.Stat(socket); return err }); err != nil {
 		return nil, err
 	}

@@ -75,7 +75,7 @@ type Result struct {
 }
 
 // Measure runs the rounds. A contender that fails does not stop the others: its values are NaN and the returned error names
-// it, so results and error may both be there. Only the end of the context ends it early.
+// it, so results and error may both be there. Only the end of the context ends it early, and then there are no results.
 func Measure(ctx context.Context, contenders []Contender, o Options) (*Results, error) {
 	results := &Results{Options: o}
 	plan := quantities(o)
@@ -92,12 +92,12 @@ func Measure(ctx context.Context, contenders []Contender, o Options) (*Results, 
 		results.Contenders = append(results.Contenders, &Result{Name: c.Name(), Version: version, Values: make(map[string][]float64)})
 	}
 	for number := range o.Rounds {
-		if err := ctx.Err(); err != nil {
-			return results, errors.Join(append(errs, err)...)
-		}
 		o.Log("round %d of %d", number+1, o.Rounds)
 		r := round{contenders: contenders, results: results.Contenders, networks: make([]*Network, len(contenders))}
 		errs = append(errs, r.run(ctx, plan, number, o.Log))
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("measure side by side: %w", err)
+		}
 	}
 	return results, errors.Join(errs...)
 }
@@ -120,7 +120,7 @@ func (r *round) run(ctx context.Context, plan []quantity, number int, log func(s
 		for k := range r.contenders {
 			i := (k + number) % len(r.contenders)
 			value := math.NaN()
-			if r.networks[i] != nil {
+			if r.networks[i] != nil && ctx.Err() == nil {
 				v, err := q.measure(ctx, r.networks[i])
 				if err == nil {
 					value = v

@@ -94,6 +94,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	results, err := peers.Measure(ctx, contenders, s.options)
+	if results == nil {
+		return err
+	}
 	fmt.Println()
 	return errors.Join(results.Write(os.Stdout), err)
 }
