@@ -67,6 +67,9 @@ func (b *Batch) Append(slot []byte, off, n int) *Packet {
 	return p
 }
 
+// Unappend takes the newest packet back.
+func (b *Batch) Unappend() { b.n-- }
+
 func (b *Batch) next() *Packet {
 	p := &b.pkts[b.n]
 	b.n++

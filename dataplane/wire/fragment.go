@@ -5,6 +5,9 @@ import "encoding/binary"
 // MinIPv4MTU is the smallest MTU of an IPv4 link in bytes (RFC 791 section 3.2): any fragment has room there.
 const MinIPv4MTU = 68
 
+// MinIPv6MTU is what every link must carry of IPv6 (RFC 8200 section 5).
+const MinIPv6MTU = 1280
+
 // Fragmenter cuts an IPv4 packet into fragments of at most mtu bytes (RFC 791 section 3.2). The packet may itself be a
 // fragment. The caller has seen that it may be fragmented.
 type Fragmenter struct {

@@ -1,0 +1,50 @@
+// Package dataplane moves packets between ports and the underlay: the workers, the walk, and the interfaces that ports,
+// underlays and tunnels implement.
+//
+// # The walk
+//
+//	            outbound                                               inbound
+//	port   Read ─► parse ─► route ─► Tunnel.Seal ─► Sender.Send    outbound.go
+//	                          │ ▲
+//	                          │ └── clear packets, parsed and checked against the tunnel's selectors
+//	port   Write ◄─ route ◄───┴──── Opener.Open ◄── Receiver.Recv   inbound.go
+//	                     walk.go
+//
+// A worker is a goroutine that owns one receive queue and runs each batch to completion: it reads, does everything,
+// sends, and reads again. No packet is handed to another goroutine.
+//
+// # Reading order
+//
+// packet (who owns which bytes), wire (the parser), port.go, underlay.go and tunnel.go (the interfaces), outbound.go and
+// inbound.go (a worker's two ways), walk.go (what they share), replies.go (the ICMP errors that a router owes), tx.go
+// (frames on their way out), loop.go (our own frames coming back), then the cold side: plane.go (life of a plane),
+// vrf.go, hop.go and tunnels.go (what routes lead to), counters.go.
+//
+// # What is owned, what is shared
+//
+// Owned by the worker: its queue, its batch and arena, the frames in hand (Tx), its sender for each underlay and its
+// writer for each port, the scratch that tunnels keep for it (Ctx.Worker is the index), the ICMP token bucket. Shared and
+// immutable: the route table's snapshot, the table of tunnels, paths, a tunnel's SAs, the peers' register; each behind an
+// atomic pointer with one writer. Shared and written: an SA's sequence counter and replay window, which the tunnel
+// touches once a run, and counters, added to once a run.
+//
+// # Choices
+//
+// Interfaces are called once for a batch, a run or a train; inside, types are concrete. A run is the packets in hand with
+// the same next hop, in order: flows are never reordered by the walk. A packet that does not fit, or that earns an
+// answer, breaks the run; the loop over a run only looks.
+//
+// A port is not a hop: the kernel, or the stack, behind it lowers the TTL of what it forwards. Between two tunnels the
+// engine is the router and does it (walk.go).
+//
+// ICMP errors leave after the batch that earned them, limited per worker; replies.go says from which address.
+//
+// The plane trusts nothing from a port or an underlay: every offset is checked once (wire.Parse, Segmenter.Reset, the
+// openers), and what fails is counted under one of packet.Reason, for the worker and for the tunnel.
+//
+// # RFC coverage
+//
+// Done: RFC 1812 sections 4.2.2.7 (fragmentation), 4.3.2 (ICMP errors and their rate), 5.3.1 (TTL), 5.3.4 (what is not
+// forwarded); RFC 4443 section 2.4; RFC 8200 section 3 (hop limit); RFC 1191 and RFC 8201 as the router that answers.
+// Not done: IPv4 options are forwarded unread, redirects are never sent, multicast is not forwarded.
+package dataplane

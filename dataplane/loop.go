@@ -1,0 +1,99 @@
+package dataplane
+
+import (
+	"maps"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/warrenvpn/warren/dataplane/wire"
+)
+
+// ownFrames recognises the engine's own sealed packets when the host's routes send them back into a port: an ESP packet
+// or a datagram from one of our UDP ports that goes to one of our peers. Without this a default route into the port
+// would seal every sealed packet again, for ever.
+type ownFrames struct {
+	// ports are the UDP ports our underlays send from; raw is whether one sends IP protocol 50.
+	ports atomic.Pointer[[]uint16]
+	raw   atomic.Bool
+	peers Peers
+}
+
+func (o *ownFrames) add(u Underlay) {
+	if !u.Encap().UDP {
+		o.raw.Store(true)
+		return
+	}
+	var ports []uint16
+	if old := o.ports.Load(); old != nil {
+		ports = append(ports, *old...)
+	}
+	ports = append(ports, u.Local().Port())
+	o.ports.Store(&ports)
+}
+
+// is says whether the packet is one of our frames. It is cheap for all that cannot be.
+func (o *ownFrames) is(info *wire.Info) bool {
+	switch info.Proto {
+	case wire.ProtoUDP:
+		if ports := o.ports.Load(); ports != nil {
+			for _, port := range *ports {
+				if port == info.SrcPort {
+					return o.peers.has(netip.AddrPortFrom(info.DstAddr(), info.DstPort))
+				}
+			}
+		}
+	case wire.ProtoESP:
+		return o.raw.Load() && o.peers.has(netip.AddrPortFrom(info.DstAddr(), 0))
+	}
+	return false
+}
+
+// peerShards is how many maps the register of peers is spread over: a change copies one of them.
+const peerShards = 256
+
+// Peers is a register of peers' addresses on the underlay, counted, for any number of writers. Readers take no lock and
+// allocate nothing: they look into immutable maps.
+type Peers struct {
+	mu     sync.Mutex
+	shards [peerShards]atomic.Pointer[map[netip.AddrPort]int]
+}
+
+// Move records that a tunnel's peer is now at to and no longer at from. Either may be the zero AddrPort. For raw
+// underlays the port is 0.
+func (p *Peers) Move(from, to netip.AddrPort) {
+	if from == to {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if to.IsValid() {
+		p.count(to, 1)
+	}
+	if from.IsValid() {
+		p.count(from, -1)
+	}
+}
+
+func (p *Peers) count(a netip.AddrPort, by int) {
+	shard := p.shard(a)
+	changed := map[netip.AddrPort]int{}
+	if old := shard.Load(); old != nil {
+		changed = maps.Clone(*old)
+	}
+	if changed[a] += by; changed[a] <= 0 {
+		delete(changed, a)
+	}
+	shard.Store(&changed)
+}
+
+func (p *Peers) shard(a netip.AddrPort) *atomic.Pointer[map[netip.AddrPort]int] {
+	k := wire.KeyOf(a.Addr())
+	h := (k.Hi ^ k.Lo ^ uint64(a.Port())<<40) * 0x9e3779b97f4a7c15
+	return &p.shards[h>>56]
+}
+
+func (p *Peers) has(a netip.AddrPort) bool {
+	m := p.shard(a).Load()
+	return m != nil && (*m)[a] > 0
+}

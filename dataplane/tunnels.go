@@ -1,0 +1,149 @@
+package dataplane
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/warrenvpn/warren/dataplane/packet"
+)
+
+// tunnelEntry is what the plane keeps for one tunnel: what workers read of it, and where they count.
+type tunnelEntry struct {
+	index  uint32
+	tunnel Tunnel
+	vrf    *VRF
+	// local are the tunnel's own addresses, our ends of its point-to-point pairs.
+	local []netip.Addr
+	// mssClamp is the clear packet size in bytes that TCP's MSS is lowered to fit; 0 leaves it, negative follows
+	// InnerMTU.
+	mssClamp int
+	// traffic has an element for each worker.
+	traffic []traffic
+	drops   Drops
+}
+
+// traffic is one worker's count for one tunnel, on a cache line of its own.
+type traffic struct {
+	outPackets, outBytes, inPackets, inBytes atomic.Uint64
+	_                                        [32]byte
+}
+
+// tunnelTable maps a tunnel's index to its entry: a snapshot that workers read. Index 0 is never used. Its writer holds
+// the plane's mutex. Entries stay at their index for the tunnel's life; appending copies nothing until the slice grows.
+type tunnelTable struct {
+	snapshot atomic.Pointer[[]atomic.Pointer[tunnelEntry]]
+	free     []uint32
+	next     uint32
+}
+
+func (t *tunnelTable) get(i uint32) *tunnelEntry {
+	s := t.snapshot.Load()
+	if s == nil || int(i) >= len(*s) {
+		return nil
+	}
+	return (*s)[i].Load()
+}
+
+// set stores e at index i, or with nil forgets it.
+func (t *tunnelTable) set(i uint32, e *tunnelEntry) {
+	s := t.snapshot.Load()
+	if s == nil || int(i) >= len(*s) {
+		bigger := make([]atomic.Pointer[tunnelEntry], max(64, 2*int(i)))
+		if s != nil {
+			for j := range *s {
+				bigger[j].Store((*s)[j].Load())
+			}
+		}
+		s = &bigger
+		t.snapshot.Store(s)
+	}
+	(*s)[i].Store(e)
+}
+
+func (t *tunnelTable) allocate() uint32 {
+	if n := len(t.free); n > 0 {
+		i := t.free[n-1]
+		t.free = t.free[:n-1]
+		return i
+	}
+	t.next++
+	return t.next
+}
+
+// all calls f for every tunnel in the order of index.
+func (t *tunnelTable) all(f func(*tunnelEntry)) {
+	s := t.snapshot.Load()
+	if s == nil {
+		return
+	}
+	for i := range *s {
+		if e := (*s)[i].Load(); e != nil {
+			f(e)
+		}
+	}
+}
+
+// TunnelConfig is what the plane wants to know of a tunnel.
+type TunnelConfig struct {
+	VRF *VRF
+	// Local are our own addresses on the tunnel, if any: the source of ICMP errors.
+	Local []netip.Addr
+	// MSSClamp: 0 leaves TCP's MSS alone, -1 lowers it to what fits InnerMTU, any other number to what fits packets of
+	// that size in bytes.
+	MSSClamp int
+}
+
+// AddTunnel gives a new tunnel its index and makes it reachable. build gets the index, which the tunnel puts into its
+// frames and clear packets. Routes to it are Hops of that index, see [TunnelHop].
+func (p *Plane) AddTunnel(cfg TunnelConfig, build func(index uint32) (Tunnel, error)) (uint32, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := p.tunnels.allocate()
+	if i > maxTunnel {
+		return 0, fmt.Errorf("add tunnel: %d tunnels are as many as a plane takes", maxTunnel)
+	}
+	t, err := build(i)
+	if err != nil {
+		p.tunnels.free = append(p.tunnels.free, i)
+		return 0, err
+	}
+	p.tunnels.set(i, &tunnelEntry{
+		index: i, tunnel: t, vrf: cfg.VRF, local: cfg.Local, mssClamp: cfg.MSSClamp,
+		traffic: make([]traffic, p.maxWorkers),
+	})
+	return i, nil
+}
+
+// RemoveTunnel forgets a tunnel. Routes to it must have been withdrawn; a packet that still looked one up is dropped.
+func (p *Plane) RemoveTunnel(index uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tunnels.get(index) != nil {
+		p.tunnels.set(index, nil)
+		p.tunnels.free = append(p.tunnels.free, index)
+	}
+}
+
+// TunnelStats are a tunnel's counters, summed over the workers.
+type TunnelStats struct {
+	OutPackets, OutBytes, InPackets, InBytes uint64
+	Drops                                    map[packet.Reason]uint64
+}
+
+// TunnelStats returns the counters of a tunnel; ok is false where there is none of that index.
+func (p *Plane) TunnelStats(index uint32) (s TunnelStats, ok bool) {
+	e := p.tunnels.get(index)
+	if e == nil {
+		return s, false
+	}
+	for i := range e.traffic {
+		t := &e.traffic[i]
+		s.OutPackets += t.outPackets.Load()
+		s.OutBytes += t.outBytes.Load()
+		s.InPackets += t.inPackets.Load()
+		s.InBytes += t.inBytes.Load()
+	}
+	s.Drops = e.drops.snapshot()
+	return s, true
+}

@@ -1,0 +1,81 @@
+package dataplane
+
+import "github.com/warrenvpn/warren/dataplane/packet"
+
+const (
+	// maxFrames is how many frames a worker holds before it sends them.
+	maxFrames = 256
+	// txArena holds the frames that could not be sealed in place: the segments of two 64 KiB super-packets.
+	txArena = 2 * 96 << 10
+)
+
+// Tx collects a worker's sealed frames until they are sent. It owns the arena in which frames stand that were not
+// sealed in place; those that were stand in the batch, which therefore must not be reset before the flush.
+type Tx struct {
+	frames  []Frame
+	arena   []byte
+	used    int
+	senders []senderOf
+	count   *Counters
+}
+
+// senderOf remembers a worker's sender for one underlay. There are only ever a few.
+type senderOf struct {
+	underlay Underlay
+	sender   Sender
+}
+
+func newTx(c *Counters) Tx {
+	return Tx{frames: make([]Frame, 0, maxFrames), arena: make([]byte, txArena), count: c}
+}
+
+// Space returns n bytes for a frame that is not sealed in place. Earlier frames may be sent to make room. n must not
+// exceed 64 KiB. The bytes are the frame's until the flush; nothing is taken before Append.
+func (t *Tx) Space(n int) []byte {
+	if len(t.arena)-t.used < n {
+		t.Flush()
+	}
+	return t.arena[t.used : t.used+n : t.used+n]
+}
+
+// Take marks the first n bytes that Space returned as used by a frame.
+func (t *Tx) Take(n int) { t.used += n }
+
+// Append adds a frame.
+func (t *Tx) Append(f Frame) {
+	if len(t.frames) == cap(t.frames) {
+		t.Flush()
+	}
+	t.frames = append(t.frames, f)
+}
+
+// Flush sends all frames, each run of one underlay by one call, and counts what did not leave.
+func (t *Tx) Flush() {
+	for lo := 0; lo < len(t.frames); {
+		u := t.frames[lo].Path.Underlay
+		hi := lo + 1
+		for hi < len(t.frames) && t.frames[hi].Path.Underlay == u {
+			hi++
+		}
+		t.sender(u).Send(t.frames[lo:hi])
+		lo = hi
+	}
+	for i := range t.frames {
+		if f := &t.frames[i]; f.Drop != packet.None {
+			t.count.Drop(f.Drop, f.Tunnel, 1)
+		}
+	}
+	t.frames = t.frames[:0]
+	t.used = 0
+}
+
+func (t *Tx) sender(u Underlay) Sender {
+	for i := range t.senders {
+		if t.senders[i].underlay == u {
+			return t.senders[i].sender
+		}
+	}
+	s := u.NewSender()
+	t.senders = append(t.senders, senderOf{u, s})
+	return s
+}

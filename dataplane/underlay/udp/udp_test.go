@@ -1,0 +1,305 @@
+package udp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/packet"
+)
+
+var (
+	local4 = netip.MustParseAddrPort("127.0.0.1:0")
+	local6 = netip.MustParseAddrPort("[::1]:0")
+)
+
+func open(t testing.TB, cfg Config) *Socket {
+	t.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// espFrames makes n frames of an SPI, each size bytes long and numbered.
+func espFrames(p *dataplane.Path, spi uint32, n, size int) []dataplane.Frame {
+	fs := make([]dataplane.Frame, n)
+	for i := range fs {
+		b := make([]byte, size)
+		binary.BigEndian.PutUint32(b, spi)
+		binary.BigEndian.PutUint32(b[4:], uint32(i))
+		fs[i] = dataplane.Frame{Data: b, Path: p, DF: true}
+	}
+	return fs
+}
+
+// got is a datagram that arrived.
+type got struct {
+	data   []byte
+	tos    uint8
+	remote netip.AddrPort
+	train  int
+}
+
+// collect receives n datagrams, or fails after five seconds.
+func collect(t *testing.T, r dataplane.Receiver, n int) []got {
+	t.Helper()
+	done := make(chan []got, 1)
+	go func() {
+		var rx dataplane.Rx
+		var all []got
+		for len(all) < n {
+			if r.Recv(&rx) != nil {
+				break
+			}
+			for _, tr := range rx.Trains {
+				for b := tr.Data; len(b) > 0; {
+					d := b[:min(tr.Size, len(b))]
+					b = b[len(d):]
+					all = append(all, got{bytes.Clone(d), tr.TOS, tr.Remote, tr.Count()})
+				}
+			}
+		}
+		done <- all
+	}()
+	select {
+	case all := <-done:
+		return all
+	case <-time.After(5 * time.Second):
+		t.Fatalf("no %d datagrams within five seconds", n)
+		return nil
+	}
+}
+
+func TestTrainsArriveAsSent(t *testing.T) {
+	for name, c := range map[string]struct {
+		local netip.AddrPort
+		lacks lacks
+	}{
+		"v4": {local4, lacks{}}, "v6": {local6, lacks{}},
+		"no gso": {local4, lacks{gso: true}}, "no gro": {local4, lacks{gro: true}}, "neither": {local6, lacks{gso: true, gro: true}},
+		"no steering": {local4, lacks{steering: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := open(t, Config{Local: c.local, lacks: c.lacks}), open(t, Config{Local: c.local, lacks: c.lacks})
+			p := &dataplane.Path{Underlay: a, Remote: b.Local()}
+			fs := espFrames(p, 0x1001, 50, 700)
+			fs[49].Data = fs[49].Data[:300]
+			for i := range fs {
+				fs[i].TOS = 0xb9
+			}
+			a.NewSender().Send(fs)
+			trains := 0
+			for i, g := range collect(t, b.Receivers()[0], 50) {
+				if !bytes.Equal(g.data, fs[i].Data) || g.tos != 0xb9 || g.remote != a.Local() {
+					t.Fatalf("datagram %d: %d bytes, tos %#x, from %v", i, len(g.data), g.tos, g.remote)
+				}
+				trains = max(trains, g.train)
+			}
+			if whole := !c.lacks.gso && !c.lacks.gro; whole != (trains > 1) {
+				t.Errorf("longest train has %d datagrams", trains)
+			}
+		})
+	}
+}
+
+func TestSteeringBySPI(t *testing.T) {
+	for _, local := range []netip.AddrPort{local4, local6} {
+		a, b := open(t, Config{Local: local}), open(t, Config{Local: local, Queues: 3})
+		p := &dataplane.Path{Underlay: a, Remote: b.Local()}
+		s := a.NewSender()
+		for spi := uint32(3000); spi < 3009; spi++ {
+			s.Send(espFrames(p, spi, 1, 100))
+		}
+		marker := espFrames(p, 0, 1, 100)
+		s.Send(marker)
+		for q, r := range b.Receivers() {
+			n := 3
+			if q == 0 {
+				n = 4 // and the non-ESP marker
+			}
+			for _, g := range collect(t, r, n) {
+				if spi := binary.BigEndian.Uint32(g.data); int(spi%3) != q {
+					t.Errorf("%v: SPI %d came to queue %d", local, spi, q)
+				}
+			}
+		}
+	}
+}
+
+func TestKeepalivesAreSwallowed(t *testing.T) {
+	a, b := open(t, Config{Local: local4}), open(t, Config{Local: local4})
+	p := &dataplane.Path{Underlay: a, Remote: b.Local()}
+	a.NewSender().Send([]dataplane.Frame{{Data: []byte{0xff}, Path: p}})
+	a.NewSender().Send(espFrames(p, 500, 1, 100))
+	if g := collect(t, b.Receivers()[0], 1); len(g[0].data) != 100 {
+		t.Errorf("got %d bytes", len(g[0].data))
+	}
+	if n := b.Keepalives(); n != 1 {
+		t.Errorf("%d keepalives counted", n)
+	}
+}
+
+// TestRefusedPeerCostsNobodyElse: the ICMP error that one peer's closed port earns is reported by the next system call; it
+// must not cost the frames that call sends.
+func TestRefusedPeerCostsNobodyElse(t *testing.T) {
+	a, b := open(t, Config{Local: local4}), open(t, Config{Local: local4})
+	closed, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(local4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := closed.LocalAddr().(*net.UDPAddr).AddrPort()
+	_ = closed.Close()
+	s := a.NewSender()
+	bad, good := &dataplane.Path{Underlay: a, Remote: gone}, &dataplane.Path{Underlay: a, Remote: b.Local()}
+	for range 10 {
+		s.Send(espFrames(bad, 600, 1, 100))
+		fs := espFrames(good, 700, 3, 100)
+		s.Send(fs)
+		for _, f := range fs {
+			if f.Drop != packet.None {
+				t.Fatalf("lost for %v", f.Drop)
+			}
+		}
+	}
+	if n := len(collect(t, b.Receivers()[0], 30)); n != 30 {
+		t.Errorf("%d arrived", n)
+	}
+	var rx dataplane.Rx
+	if err := a.Receivers()[0].Recv(&rx); err != nil || len(rx.Errors) == 0 || rx.Errors[0].Remote != gone {
+		t.Fatalf("%v %+v", err, rx.Errors)
+	}
+	if q := rx.Errors[0].Quote; len(q) < 8 || binary.BigEndian.Uint32(q) != 600 {
+		t.Errorf("quotes %x", q)
+	}
+}
+
+func TestTooLargeForTheDevice(t *testing.T) {
+	a, b := open(t, Config{Local: local4}), open(t, Config{Local: local4})
+	p := &dataplane.Path{Underlay: a, Remote: b.Local()}
+	fs := []dataplane.Frame{{Data: make([]byte, 65500), Path: p, DF: true}, {Data: make([]byte, 65520), Path: p, DF: true}}
+	a.NewSender().Send(fs)
+	if fs[0].Drop != packet.None || fs[1].Drop != packet.UnderlayTooBig {
+		t.Errorf("%v, %v", fs[0].Drop, fs[1].Drop)
+	}
+}
+
+func TestCloseWakesReceivers(t *testing.T) {
+	s := open(t, Config{Local: local4, Queues: 2})
+	errs := make(chan error, 2)
+	for _, r := range s.Receivers() {
+		go func() { var rx dataplane.Rx; errs <- r.Recv(&rx) }()
+	}
+	s.Stop()
+	for range 2 {
+		select {
+		case err := <-errs:
+			if !errors.Is(err, dataplane.ErrClosed) {
+				t.Error(err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("still asleep")
+		}
+	}
+	if s.Close() != nil || s.Close() != nil {
+		t.Error("closing twice")
+	}
+}
+
+func TestDescriptorsComeBack(t *testing.T) {
+	count := func() int {
+		es, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("no /proc:", err)
+		}
+		return len(es)
+	}
+	before := count()
+	for range 50 {
+		s, err := Open(Config{Local: local6, Queues: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = s.Close()
+	}
+	if after := count(); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+func TestErrorsSayWhatIsWrong(t *testing.T) {
+	s := open(t, Config{Local: local4})
+	for want, cfg := range map[string]Config{
+		"in use by another program":                  {Local: s.Local()},
+		"192.0.2.77 is not an address of this host":  {Local: netip.MustParseAddrPort("192.0.2.77:4500")},
+		`network namespace "no-such-ns" does not ex`: {Local: local4, NetNS: "no-such-ns"},
+	} {
+		_, err := Open(cfg)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+func TestPathMTU(t *testing.T) {
+	s := open(t, Config{Local: local4})
+	if mtu, err := s.PathMTU(netip.MustParseAddr("127.0.0.9")); err != nil || mtu < 1500 {
+		t.Errorf("%d %v", mtu, err)
+	}
+}
+
+func TestAllocatesNothing(t *testing.T) {
+	for name, l := range map[string]lacks{"offloads": {}, "none": {gso: true, gro: true}} {
+		a, b := open(t, Config{Local: local4, lacks: l, Logger: slog.New(slog.DiscardHandler)}), open(t, Config{Local: local4, lacks: l})
+		p := &dataplane.Path{Underlay: a, Remote: b.Local()}
+		fs := espFrames(p, 900, 20, 1000)
+		s, r := a.NewSender(), b.Receivers()[0]
+		var rx dataplane.Rx
+		n := testing.AllocsPerRun(50, func() {
+			s.Send(fs)
+			for n := 0; n < len(fs); {
+				if r.Recv(&rx) != nil {
+					return
+				}
+				for i := range rx.Trains {
+					n += rx.Trains[i].Count()
+				}
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkFrame(b *testing.B) {
+	for name, l := range map[string]lacks{"offloads": {}, "none": {gso: true, gro: true}} {
+		b.Run(name+"/1400", func(b *testing.B) {
+			a, c := open(b, Config{Local: local4, lacks: l}), open(b, Config{Local: local4, lacks: l})
+			fs := espFrames(&dataplane.Path{Underlay: a, Remote: c.Local()}, 900, 40, 1400)
+			s, r := a.NewSender(), c.Receivers()[0]
+			var rx dataplane.Rx
+			for i := 0; i < b.N; i += len(fs) {
+				s.Send(fs)
+				for n := 0; n < len(fs); {
+					if err := r.Recv(&rx); err != nil {
+						b.Fatal(err)
+					}
+					for i := range rx.Trains {
+						n += rx.Trains[i].Count()
+					}
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,369 @@
+package dataplane
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/routing/fib"
+)
+
+const (
+	a4, b4, c4 = "10.1.0.5", "10.2.0.5", "10.3.0.5"
+	a6, b6, c6 = "2001:db8:a1::5", "2001:db8:a2::5", "2001:db8:a3::5"
+)
+
+// icmp is what an ICMP error says.
+type icmp struct {
+	src, dst  string
+	typ, code byte
+	mtu       int
+}
+
+func readICMP(t *testing.T, b []byte) icmp {
+	t.Helper()
+	var info wire.Info
+	if v := wire.Parse(b, &info, false); v != wire.OK || info.Proto != wire.ProtoICMP && info.Proto != wire.ProtoICMPv6 {
+		t.Fatalf("not ICMP: %x", b)
+	}
+	m := icmp{src: info.SrcAddr().String(), dst: info.DstAddr().String(), typ: b[info.HdrLen], code: b[info.HdrLen+1]}
+	m.mtu = int(binary.BigEndian.Uint16(b[info.HdrLen+6:]))
+	return m
+}
+
+func only(t *testing.T, what string, got [][]byte) []byte {
+	t.Helper()
+	if len(got) != 1 {
+		t.Fatalf("%s: %d packets, want 1", what, len(got))
+	}
+	return got[0]
+}
+
+func TestOutboundGoesWhereRoutesSay(t *testing.T) {
+	b := newBench(t)
+	p4, p6, q4 := ip4(a4, b4, 100), ip6(a6, b6, 100), ip4(a4, c4, 200)
+	b.fromPort(p4, q4, p6, p4)
+	if len(b.one.sealed) != 3 || !bytes.Equal(b.one.sealed[0], p4) || !bytes.Equal(b.one.sealed[1], p6) {
+		t.Errorf("tunnel one got %d packets", len(b.one.sealed))
+	}
+	if !bytes.Equal(only(t, "tunnel two", b.two.sealed), q4) {
+		t.Error("tunnel two got another packet")
+	}
+	s, _ := b.plane.TunnelStats(b.one.index)
+	if s.OutPackets != 3 || s.OutBytes != 300 || len(s.Drops) != 0 {
+		t.Errorf("counted %+v", s)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		pkt    []byte
+		reason packet.Reason
+		answer *icmp
+	}{
+		"no route":      {ip4(a4, "172.16.0.1", 100), packet.NoRoute, &icmp{"172.16.0.1", a4, 3, 0, 0}},
+		"no route 6":    {ip6(a6, "2001:db8:dead::1", 100), packet.NoRoute, &icmp{"2001:db8:dead::1", a6, 1, 0, 0}},
+		"unreachable":   {ip4(a4, "10.99.1.1", 100), packet.Unreachable, &icmp{"10.99.1.1", a4, 3, 1, 0}},
+		"prohibited":    {ip4(a4, "10.99.2.1", 100), packet.Unreachable, &icmp{"10.99.2.1", a4, 3, 13, 0}},
+		"blackhole":     {ip4(a4, "10.99.3.1", 100), packet.Unreachable, nil},
+		"hairpin":       {ip4(a4, "10.1.0.9", 100), packet.Hairpin, &icmp{"10.1.0.9", a4, 3, 1, 0}},
+		"multicast":     {ip4(a4, "224.0.0.5", 100), packet.NotForwardable, nil},
+		"broadcast":     {ip4(a4, "255.255.255.255", 100), packet.NotForwardable, nil},
+		"link-local":    {ip6(a6, "fe80::1", 100), packet.NotForwardable, nil},
+		"multicast 6":   {ip6(a6, "ff02::1", 100), packet.NotForwardable, nil},
+		"not IP":        {append([]byte{0x10}, make([]byte, 60)...), packet.NotIP, nil},
+		"cut":           {ip4(a4, b4, 100)[:60], packet.Malformed, nil},
+		"length claims": {ip6(a6, b6, 100)[:90], packet.Malformed, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.fromPort(c.pkt)
+			if got := b.drops(b.out.worker); got[c.reason] != 1 || len(got) != 1 {
+				t.Errorf("drops %v, want %v", got, c.reason)
+			}
+			if c.answer == nil {
+				if len(b.port.written) > 0 {
+					t.Errorf("answered: %x", b.port.written)
+				}
+				return
+			}
+			if got := readICMP(t, only(t, "answers", b.port.written)); got != *c.answer {
+				t.Errorf("answered %+v, want %+v", got, *c.answer)
+			}
+		})
+	}
+}
+
+func TestTunnelRefusalIsAnsweredFromOurEnd(t *testing.T) {
+	b := newBench(t)
+	b.one.refuse = packet.NoSA
+	b.fromPort(ip4(a4, b4, 100), ip6(a6, b6, 100))
+	if len(b.port.written) != 2 {
+		t.Fatalf("%d answers", len(b.port.written))
+	}
+	if got, want := readICMP(t, b.port.written[0]), (icmp{"169.254.1.0", a4, 3, 1, 0}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := readICMP(t, b.port.written[1]), (icmp{"2001:db8:ff::", a6, 1, 3, 0}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if s, _ := b.plane.TunnelStats(b.one.index); s.Drops[packet.NoSA] != 2 {
+		t.Errorf("tunnel's drops %v", s.Drops)
+	}
+}
+
+func TestSizeLimitIsExact(t *testing.T) {
+	b := newBench(t)
+	b.fromPort(ip4(a4, b4, 1438, dontFragment), ip6(a6, b6, 1438))
+	if len(b.one.sealed) != 2 || len(b.port.written) != 0 {
+		t.Fatalf("at the limit: %d sealed, %d answered", len(b.one.sealed), len(b.port.written))
+	}
+	b.fromPort(ip4(a4, b4, 100), ip4(a4, b4, 1439, dontFragment), ip6(a6, b6, 1439), ip4(a4, b4, 101))
+	if len(b.one.sealed) != 4 || len(b.port.written) != 2 {
+		t.Fatalf("over the limit: %d sealed, %d answered", len(b.one.sealed), len(b.port.written))
+	}
+	if len(b.one.sealed[2]) != 100 || len(b.one.sealed[3]) != 101 {
+		t.Error("order was lost")
+	}
+	if got, want := readICMP(t, b.port.written[0]), (icmp{"169.254.1.0", a4, 3, 4, 1438}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := readICMP(t, b.port.written[1]), (icmp{"2001:db8:ff::", a6, 2, 0, 1438}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+func TestIPv6IsCarriedUpTo1280(t *testing.T) {
+	b := newBench(t)
+	b.one.mtu = 1200
+	b.fromPort(ip6(a6, b6, 1280), ip6(a6, b6, 1281))
+	if len(b.one.sealed) != 1 {
+		t.Fatalf("%d sealed", len(b.one.sealed))
+	}
+	if got := readICMP(t, only(t, "answers", b.port.written)); got.mtu != 1280 {
+		t.Errorf("told %d", got.mtu)
+	}
+}
+
+func TestFragmentsWhereAllowed(t *testing.T) {
+	b := newBench(t)
+	b.fromPort(ip4(a4, b4, 4000))
+	if len(b.one.sealed) != 3 || len(b.port.written) != 0 {
+		t.Fatalf("%d fragments, %d answers", len(b.one.sealed), len(b.port.written))
+	}
+	size := 0
+	for _, f := range b.one.sealed {
+		if len(f) > 1438 {
+			t.Errorf("fragment of %d", len(f))
+		}
+		size += len(f) - 20
+	}
+	if size != 3980 {
+		t.Errorf("%d bytes in fragments, want 3980", size)
+	}
+	if s, _ := b.plane.TunnelStats(b.one.index); s.OutPackets != 3 {
+		t.Errorf("counted %d", s.OutPackets)
+	}
+}
+
+func TestSuperPacketThatDoesNotFit(t *testing.T) {
+	super := func(df bool) (*bench, [][]byte) {
+		b := newBench(t)
+		b.one.mtu = 1000
+		pkt := ip4(a4, b4, 28+3*1400)
+		pkt[9] = wire.ProtoUDP
+		if df {
+			dontFragment(pkt)
+		}
+		b.batch.Reset()
+		copy(b.batch.Space(len(pkt)), pkt)
+		p := b.batch.Commit(0, len(pkt))
+		p.Offload = packet.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1400, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
+		b.out.walk(b.batch.Packets())
+		return b, b.one.sealed
+	}
+	if b, sealed := super(true); len(sealed) != 0 || readICMP(t, only(t, "answers", b.port.written)).mtu != 1000 {
+		t.Errorf("with DF: %d sealed", len(sealed))
+	}
+	if _, sealed := super(false); len(sealed) != 6 {
+		t.Errorf("without DF: %d fragments of three segments, want 6", len(sealed))
+	}
+}
+
+func TestInboundToPort(t *testing.T) {
+	b := newBench(t)
+	p := ip4(b4, a4, 100, hopLimit(1))
+	b.fromTunnel(b.one, p)
+	if !bytes.Equal(only(t, "port", b.port.written), p) {
+		t.Error("a port is no hop, and nothing else is to change")
+	}
+}
+
+func TestTunnelToTunnelIsAHop(t *testing.T) {
+	b := newBench(t)
+	b.fromTunnel(b.one, ip4(b4, c4, 100), ip6(b6, c6, 100))
+	if len(b.two.sealed) != 2 || b.two.sealed[0][8] != 63 || b.two.sealed[1][7] != 63 {
+		t.Fatalf("%d sealed", len(b.two.sealed))
+	}
+	if wire.Checksum(b.two.sealed[0][:20], 0) != 0 {
+		t.Error("header checksum")
+	}
+	b.fromTunnel(b.one, ip4(b4, c4, 100, hopLimit(1)), ip6(b6, c6, 100, hopLimit(1)))
+	if len(b.two.sealed) != 2 || len(b.one.sealed) != 2 {
+		t.Fatalf("%d sealed, %d answered", len(b.two.sealed), len(b.one.sealed))
+	}
+	if got, want := readICMP(t, b.one.sealed[0]), (icmp{"10.1.0.1", b4, 11, 0, 0}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := readICMP(t, b.one.sealed[1]), (icmp{"2001:db8:a1::1", b6, 3, 0, 0}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+func TestBackIntoTheSameTunnelIsHairpin(t *testing.T) {
+	b := newBench(t)
+	b.fromTunnel(b.one, ip4(b4, "10.2.0.9", 100))
+	if got := b.drops(b.in.worker); got[packet.Hairpin] != 1 {
+		t.Errorf("drops %v", got)
+	}
+	if got := readICMP(t, only(t, "answers", b.one.sealed)); got.typ != 3 || got.code != 1 {
+		t.Errorf("answered %+v", got)
+	}
+}
+
+// TestLoop: our own frames, sent into the port by a route of the host, are told from others' packets.
+func TestLoop(t *testing.T) {
+	b := newBench(t)
+	peer := netip.MustParseAddrPort("10.2.0.5:4500")
+	ports := []uint16{4500}
+	b.plane.own.ports.Store(&ports)
+	b.plane.own.raw.Store(true)
+	from4500 := func(p []byte) { binary.BigEndian.PutUint32(p[20:], 4500<<16|4500) }
+	own, esp := ip4(a4, b4, 100, from4500), ip4(a4, b4, 100, func(p []byte) { p[9] = wire.ProtoESP })
+	b.fromPort(own, esp)
+	if len(b.one.sealed) != 2 {
+		t.Fatal("somebody else's IPsec was taken for ours")
+	}
+	b.plane.Peers().Move(netip.AddrPort{}, peer)
+	b.plane.Peers().Move(netip.AddrPort{}, netip.AddrPortFrom(peer.Addr(), 0))
+	b.fromPort(own, esp, ip4(a4, b4, 100))
+	if got := b.drops(b.out.worker); got[packet.Loop] != 2 || len(b.one.sealed) != 3 {
+		t.Errorf("drops %v, %d sealed", got, len(b.one.sealed))
+	}
+	b.plane.Peers().Move(peer, netip.AddrPort{})
+	b.fromPort(own)
+	if len(b.one.sealed) != 4 {
+		t.Error("a peer that left is still one")
+	}
+}
+
+func TestMulticastOfPeersIsNotForwarded(t *testing.T) {
+	b := newBench(t)
+	b.route("0.0.0.0/0", TunnelHop(b.two.index))
+	b.fromTunnel(b.one, ip4(b4, "239.1.1.1", 100))
+	if got := b.drops(b.in.worker); got[packet.NotForwardable] != 1 || len(b.two.sealed) != 0 {
+		t.Errorf("drops %v", got)
+	}
+}
+
+func TestAnswersAreLimited(t *testing.T) {
+	b := newBench(t)
+	for range 200 {
+		b.fromPort(ip4(a4, "172.16.0.1", 100))
+	}
+	if n := len(b.port.written); n != replyBurst {
+		t.Errorf("%d answers at once, want %d", n, replyBurst)
+	}
+	b.now = b.now.Add(10 * time.Millisecond)
+	b.port.written = nil
+	for range 200 {
+		b.fromPort(ip4(a4, "172.16.0.1", 100))
+	}
+	if n := len(b.port.written); n != replyRate/100 {
+		t.Errorf("%d answers after 10 ms, want %d", n, replyRate/100)
+	}
+}
+
+func TestErrorsEarnNoErrors(t *testing.T) {
+	b := newBench(t)
+	dst := make([]byte, wire.MaxICMP)
+	n := wire.PutICMPError(dst, wire.ErrTooBig, netip.MustParseAddr("172.16.0.1"), ip4("172.16.9.9", a4, 100), 1000)
+	b.fromPort(dst[:n])
+	if len(b.port.written) != 0 || b.drops(b.out.worker)[packet.NoRoute] != 1 {
+		t.Error("an ICMP error was answered by one")
+	}
+}
+
+func TestMultipathKeepsFlowsTogether(t *testing.T) {
+	b := newBench(t)
+	if err := b.vrf.Table().Insert(netip.MustParsePrefix("10.50.0.0/16"),
+		[]fib.Hop{{ID: TunnelHop(b.one.index), Weight: 1}, {ID: TunnelHop(b.two.index), Weight: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	for port := range 400 {
+		for range 2 {
+			b.fromPort(ip4(a4, "10.50.0.1", 100, func(p []byte) { binary.BigEndian.PutUint16(p[20:], uint16(1000+port)) }))
+		}
+	}
+	n, m := len(b.one.sealed), len(b.two.sealed)
+	if n+m != 800 || n%2 != 0 || m%2 != 0 || n < 280 || m < 280 {
+		t.Errorf("%d and %d", n, m)
+	}
+}
+
+func TestPortThatRefuses(t *testing.T) {
+	b := newBench(t)
+	b.port.refuse = packet.PortFull
+	b.fromTunnel(b.one, ip4(b4, a4, 100))
+	if got := b.drops(b.in.worker); got[packet.PortFull] != 1 {
+		t.Errorf("drops %v", got)
+	}
+	if s, _ := b.plane.TunnelStats(b.one.index); s.Drops[packet.PortFull] != 1 {
+		t.Errorf("tunnel's drops %v", s.Drops)
+	}
+}
+
+// TestWalkAllocatesNothing on any branch.
+func TestWalkAllocatesNothing(t *testing.T) {
+	b := newBench(t)
+	b.one.keep, b.two.keep, b.port.keep = false, false, false
+	clock := b.now
+	b.out.replies.now = func() time.Time { clock = clock.Add(time.Second); return clock }
+	b.in.replies.now = b.out.replies.now
+	slot := make([]byte, 2048)
+	for name, walk := range map[string]func(){
+		"into a tunnel": func() { b.fromPort(p4, p6, q4) },
+		"too big":       func() { b.fromPort(big4, big6) },
+		"fragments":     func() { b.fromPort(whole4) },
+		"no route":      func() { b.fromPort(stray4) },
+		"malformed":     func() { b.fromPort(p4[:60], p6[:41]) },
+		"between tunnels, and none left": func() {
+			for _, pkt := range [][]byte{fwd4, last4, home4} {
+				copy(slot[64:], pkt)
+				q := b.in.clear.Append(slot, 64, len(pkt))
+				q.Ingress = b.one.index
+				wire.Parse(q.Bytes(), &q.Info, false)
+				b.in.deliver()
+			}
+		},
+	} {
+		walk()
+		if n := testing.AllocsPerRun(50, walk); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+var (
+	p4, p6, q4 = ip4(a4, b4, 100), ip6(a6, b6, 100), ip4(a4, c4, 200)
+	big4, big6 = ip4(a4, b4, 1439, dontFragment), ip6(a6, b6, 1500)
+	whole4     = ip4(a4, b4, 4000)
+	stray4     = ip4(a4, "172.16.0.1", 100)
+	fwd4       = ip4(b4, c4, 100)
+	last4      = ip4(b4, c4, 100, hopLimit(1))
+	home4      = ip4(b4, a4, 100)
+)

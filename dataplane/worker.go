@@ -1,0 +1,93 @@
+package dataplane
+
+import (
+	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/routing/fib"
+)
+
+// worker is one goroutine's state. Nothing in it is shared but the counters, which others may read.
+type worker struct {
+	plane *Plane
+	name  string
+	loop  func() error
+	ctx   Ctx
+	// counters is what ctx.Counters points to.
+	counters *Counters
+	look     lookup
+	origin   origin
+	// replies are the ICMP errors that the batch in hand earned. They are sent after it.
+	replies *replies
+	// pieces hold the fragments of one packet.
+	pieces *packet.Batch
+}
+
+func newWorker(p *Plane, name string) *worker {
+	w := &worker{plane: p, name: name, counters: &Counters{tunnels: &p.tunnels}}
+	w.ctx = Ctx{Tx: newTx(w.counters), Counters: w.counters}
+	w.replies = newReplies(p.now)
+	return w
+}
+
+func (w *worker) setIndex(i int) { w.ctx.Worker, w.counters.worker = i, i }
+
+// lookup is the scratch of one route lookup: destinations by family, where in the batch they stand, and what was found.
+type lookup struct {
+	dst4 [packet.MaxBatch]uint32
+	dst6 [packet.MaxBatch]fib.Key6
+	at4  [packet.MaxBatch]uint8
+	at6  [packet.MaxBatch]uint8
+	got  [packet.MaxBatch]fib.Group
+	hops [packet.MaxBatch]fib.HopID
+}
+
+// route finds the hop of every packet whose Drop is none; those of the others are 0, as are those without a route.
+func (l *lookup) route(t *fib.Table, pkts []packet.Packet) []fib.HopID {
+	n4, n6 := 0, 0
+	for i := range pkts {
+		p := &pkts[i]
+		l.hops[i] = 0
+		if p.Drop != packet.None {
+			continue
+		}
+		if p.Info.Version == 4 {
+			l.dst4[n4], l.at4[n4] = uint32(p.Info.Dst.Lo), uint8(i)
+			n4++
+		} else {
+			l.dst6[n6], l.at6[n6] = fib.Key6(p.Info.Dst), uint8(i)
+			n6++
+		}
+	}
+	if n4 > 0 {
+		t.LookupBatch4(l.dst4[:n4], l.got[:n4])
+		l.pick(t, pkts, l.at4[:n4])
+	}
+	if n6 > 0 {
+		t.LookupBatch6(l.dst6[:n6], l.got[:n6])
+		l.pick(t, pkts, l.at6[:n6])
+	}
+	return l.hops[:len(pkts)]
+}
+
+// pick chooses the member of each group found, by the flow's hash where there is a choice.
+func (l *lookup) pick(t *fib.Table, pkts []packet.Packet, at []uint8) {
+	for j, i := range at {
+		hop, one := t.Single(l.got[j])
+		if !one {
+			hop = t.Pick(l.got[j], pkts[i].Info.FlowHash())
+		}
+		l.hops[i] = hop
+	}
+}
+
+// forwardable says whether a router may send on a packet to this destination: not multicast, broadcast, unspecified or
+// link-local addresses (RFC 1812 section 5.3.4, RFC 4291 sections 2.5.2 and 2.5.6). IPv4's 169.254.0.0/16 is let
+// through: operators number point-to-point tunnels with it.
+func forwardable(info *wire.Info) bool {
+	if info.Version == 4 {
+		dst := uint32(info.Dst.Lo)
+		return dst>>28 < 0xe && dst != 0
+	}
+	hi := info.Dst.Hi
+	return hi>>56 != 0xff && hi>>54 != 0xfe80>>6 && (hi != 0 || info.Dst.Lo > 1)
+}

@@ -1,0 +1,171 @@
+package esp
+
+import "encoding/binary"
+
+// Verdict is what became of a datagram.
+type Verdict uint8
+
+// Verdicts.
+const (
+	OK            Verdict = iota
+	Dummy                 // a dummy packet (RFC 4303 section 2.6): right, and to be discarded quietly
+	TooShort              // cannot be an ESP packet of this suite
+	Replayed              // sequence number has been seen
+	TooOld                // sequence number is left of the window
+	BadICV                // not from the peer, or damaged
+	BadPadding            // padding is not 1, 2, 3 ... (RFC 4303 section 2.4)
+	BadNextHeader         // neither IPv4 nor IPv6, or not what the inner packet is
+	NumVerdicts           // how many there are; not a verdict
+)
+
+var verdictNames = [NumVerdicts]string{"ok", "dummy", "too short", "replayed", "too old", "bad ICV", "bad padding", "bad next header"}
+
+// String returns the verdict for people.
+func (v Verdict) String() string {
+	if v < NumVerdicts {
+		return verdictNames[v]
+	}
+	return "verdict?"
+}
+
+// MaxBatch is how many datagrams a Batch holds.
+const MaxBatch = 128
+
+// Batch is a run of datagrams for one SA and what became of each. A worker keeps one and uses it again and again.
+type Batch struct {
+	n     int
+	items [MaxBatch]item
+}
+
+type item struct {
+	datagram []byte
+	seq      uint64
+	off, len int
+	verdict  Verdict
+}
+
+// Reset empties the batch.
+func (b *Batch) Reset() { b.n = 0 }
+
+// Len returns how many datagrams the batch holds.
+func (b *Batch) Len() int { return b.n }
+
+// Add adds a datagram of at least 4 bytes, an ESP packet from the SPI on. There must be room for it.
+func (b *Batch) Add(datagram []byte) {
+	b.items[b.n].datagram = datagram
+	b.n++
+}
+
+// Datagram returns the datagram that was added as number i.
+func (b *Batch) Datagram(i int) []byte { return b.items[i].datagram }
+
+// Result returns the verdict on datagram i. If it is OK, the inner packet stands at datagram[off:off+n], followed by TFC
+// padding if the IP header says that it is shorter.
+func (b *Batch) Result(i int) (off, n int, v Verdict) {
+	it := &b.items[i]
+	return it.off, it.len, it.verdict
+}
+
+// OpenBatch opens the datagrams in place: first all are checked against the replay window, then their ICVs are verified
+// and they are decrypted, then those whose ICV was right are recorded in the window. It says whether one of them has the
+// highest sequence number so far, and so tells where the peer is now.
+func (sa *Inbound) OpenBatch(s *Scratch, b *Batch) (newest bool) {
+	items := b.items[:b.n]
+	sa.check(items)
+	var cbc *cbcContext
+	if sa.cbc != nil {
+		cbc = sa.cbc.get()
+	}
+	for i := range items {
+		if it := &items[i]; it.verdict == OK {
+			sa.open(s, cbc, it)
+		}
+	}
+	if cbc != nil {
+		sa.cbc.put(cbc)
+	}
+	return sa.commit(items)
+}
+
+// check finds each datagram's whole sequence number and asks the window.
+func (sa *Inbound) check(items []item) {
+	shortest := sa.size.header() + sa.size.icv + max(sa.size.block, 4)
+	sa.mu.Lock()
+	defer sa.mu.Unlock()
+	for i := range items {
+		it := &items[i]
+		if len(it.datagram) < shortest || (len(it.datagram)-sa.size.header()-sa.size.icv)&(sa.size.block-1) != 0 {
+			it.verdict = TooShort
+			continue
+		}
+		low := binary.BigEndian.Uint32(it.datagram[4:])
+		it.seq = uint64(low)
+		if sa.esn {
+			it.seq = sa.win.infer(low)
+		}
+		it.verdict = sa.win.check(it.seq)
+	}
+}
+
+// open verifies and decrypts one datagram, and looks at what is inside.
+func (sa *Inbound) open(s *Scratch, cbc *cbcContext, it *item) {
+	b := it.datagram
+	high := uint32(it.seq >> 32)
+	var plain []byte
+	if cbc != nil {
+		plain = cbc.open(s, b, sa.esn, high)
+	} else {
+		copy(s.nonce[:4], sa.salt[:])
+		copy(s.nonce[4:], b[8:16])
+		plain, _ = sa.aead.Open(b[16:16], s.nonce[:], b[16:], s.associated(&sa.keyed, b, high))
+	}
+	if plain == nil {
+		it.verdict = BadICV
+		return
+	}
+	it.off = sa.size.header()
+	it.len, it.verdict = inner(plain)
+}
+
+// inner reads the trailer (RFC 4303 sections 2.4 to 2.6) and returns how long the inner packet is.
+func inner(plain []byte) (n int, v Verdict) {
+	last := len(plain) - 1
+	next, pad := plain[last], int(plain[last-1])
+	n = last - 1 - pad
+	if n < 0 {
+		return 0, BadPadding
+	}
+	for i, c := range plain[n : n+pad] {
+		if int(c) != i+1 {
+			return 0, BadPadding
+		}
+	}
+	switch {
+	case next == 59:
+		return n, Dummy
+	case n == 0:
+		return n, BadNextHeader
+	case next == 4 && plain[0]>>4 == 4, next == 41 && plain[0]>>4 == 6:
+		return n, OK
+	}
+	return n, BadNextHeader
+}
+
+// commit records in the window every datagram whose ICV was right, whatever was inside.
+func (sa *Inbound) commit(items []item) (newest bool) {
+	sa.mu.Lock()
+	defer sa.mu.Unlock()
+	for i := range items {
+		it := &items[i]
+		switch it.verdict {
+		case TooShort, Replayed, TooOld, BadICV:
+			continue
+		}
+		v, top := sa.win.commit(it.seq)
+		if v != OK {
+			it.verdict = v
+		}
+		newest = newest || top
+	}
+	return newest
+}

@@ -1,0 +1,97 @@
+package fib
+
+// maxBuckets bounds a group's table of buckets; each hop has some sixteen of them where there are few hops.
+const (
+	bucketsPerHop = 16
+	maxBuckets    = 4096
+)
+
+// group is what a prefix leads to: one next hop, or several with a table of buckets from which a flow's hash chooses. It is
+// immutable, and readers may hold it as long as they like.
+type group struct {
+	hops []Hop
+	// buckets is nil for a single hop; its length is a power of two.
+	buckets []HopID
+}
+
+// newGroup makes a group. Where before is what the prefix led to until now, hops that stay keep their flows: only as many
+// buckets change hands as must.
+func newGroup(hops []Hop, before *group) *group {
+	g := &group{hops: hops}
+	if len(hops) == 1 {
+		return g
+	}
+	n := bucketsPerHop
+	for n < bucketsPerHop*len(hops) && n < maxBuckets {
+		n *= 2
+	}
+	share := shares(hops, n)
+	g.buckets = make([]HopID, n)
+	taken := 0
+	if before != nil {
+		for i := range g.buckets {
+			if id := before.bucket(uint32(i)); share[id] > 0 {
+				g.buckets[i] = id
+				share[id]--
+				taken++
+			}
+		}
+	}
+	// The buckets that are left go round the hops that are owed some, so that neighbours differ.
+	for i := 0; taken < n; {
+		for _, h := range hops {
+			if share[h.ID] == 0 {
+				continue
+			}
+			for g.buckets[i] != 0 {
+				i++
+			}
+			g.buckets[i] = h.ID
+			share[h.ID]--
+			taken++
+		}
+	}
+	return g
+}
+
+// shares divides n buckets by weight, the remainders to the largest fractions in the order of hops.
+func shares(hops []Hop, n int) map[HopID]int {
+	var total uint64
+	for _, h := range hops {
+		total += uint64(h.Weight)
+	}
+	share := make(map[HopID]int, len(hops))
+	left := n
+	var done uint64
+	for _, h := range hops {
+		done += uint64(h.Weight)
+		// What all hops so far should have, less what they have: rounding errors do not add up.
+		want := int(done*uint64(n)/total) - (n - left)
+		share[h.ID] += want
+		left -= want
+	}
+	return share
+}
+
+func (g *group) bucket(i uint32) HopID {
+	if g.buckets == nil {
+		return g.hops[0].ID
+	}
+	return g.buckets[i&uint32(len(g.buckets)-1)]
+}
+
+// Single returns the group's hop where there is no choice; 0 where there is no route.
+func (t *Table) Single(g Group) (HopID, bool) {
+	if g == nil {
+		return 0, true
+	}
+	return g.hops[0].ID, g.buckets == nil
+}
+
+// Pick chooses the hop for a flow by its hash.
+func (t *Table) Pick(g Group, hash uint32) HopID {
+	if g == nil {
+		return 0
+	}
+	return g.bucket(hash)
+}

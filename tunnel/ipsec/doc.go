@@ -1,0 +1,20 @@
+// Package ipsec makes ESP tunnels (RFC 4303 tunnel mode) out of package esp: it chooses the child SA by traffic selectors,
+// seals and opens runs of packets for the data plane, knows where the peer is and how large a packet may be.
+//
+// Reading order: gateway.go (one Gateway serves all ESP tunnels of an engine: it is the data plane's Opener), tunnel.go (a
+// Tunnel, its children and its path: the cold side), seal.go and open.go (the packet path, both ways), selector.go,
+// mtu.go (path MTU, its floors and its decay).
+//
+// # Concurrency
+//
+// Workers read immutable snapshots: the SPI table, a tunnel's list of outbound children, its path. Whoever keys the
+// tunnel (static configuration, IKE) calls the methods of Gateway and Tunnel from any goroutine; they take the tunnel's
+// mutex and publish. What workers share and write is inside esp: a sequence counter, a replay window.
+//
+// # RFC coverage
+//
+// RFC 4301: section 5.1 (outbound: the first child whose selectors match; none: the packet is discarded), 5.2 (inbound:
+// the inner packet must match the SA's selectors), 8 (path MTU, DF). RFC 3948 section 2 (ESP in UDP; the keepalives are
+// sent here and swallowed by the underlay). RFC 6040 (ECN, normal mode). RFC 2983 section 4 (DSCP copied out, not in).
+// Not done: transport mode, tunnels that copy DSCP in, bypass and discard policies (routes say that).
+package ipsec

@@ -1,0 +1,127 @@
+package ipsec
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/esp"
+)
+
+// Gateway is the inbound half of all ESP tunnels of an engine: the SPI table, and what workers need to open with it. It is
+// the data plane's Opener for ESP's underlays, UDP and raw.
+type Gateway struct {
+	log     *slog.Logger
+	now     func() time.Time
+	peers   *dataplane.Peers
+	inbound esp.Table[*inChild]
+	// scratch is indexed by worker; each makes its own when it first needs it.
+	scratch [dataplane.MaxWorkers]*scratch
+
+	mu sync.Mutex
+	// outbound finds the tunnels that may have sealed a frame which an ICMP error quotes: by outbound SPI, which peers
+	// choose and which therefore need not be unique.
+	outbound map[uint32][]*Tunnel
+	tunnels  map[*Tunnel]struct{}
+}
+
+// Options for a gateway.
+type Options struct {
+	// Logger for what operators should know; nil discards.
+	Logger *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Peers is told where peers are; nil for none.
+	Peers *dataplane.Peers
+}
+
+// NewGateway returns a gateway without tunnels.
+func NewGateway(o Options) *Gateway {
+	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, outbound: map[uint32][]*Tunnel{}, tunnels: map[*Tunnel]struct{}{}}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	if g.peers == nil {
+		g.peers = new(dataplane.Peers)
+	}
+	return g
+}
+
+// ErrSPITaken says that another SA has this inbound SPI.
+var ErrSPITaken = errors.New("inbound SPI is taken")
+
+// worker returns the worker's scratch.
+func (g *Gateway) worker(i int) *scratch {
+	if s := g.scratch[i]; s != nil {
+		return s
+	}
+	s := newScratch()
+	g.scratch[i] = s
+	return s
+}
+
+// PathError lowers the path MTU of the tunnel whose frame an ICMP error quotes, within the floors. An error that quotes
+// none of our SPIs was not earned by a frame of ours, or does not prove it, and is ignored (RFC 4301 section 8.2.1).
+func (g *Gateway) PathError(u dataplane.Underlay, e *dataplane.PathError) {
+	if len(e.Quote) < 4 || e.MTU == 0 {
+		return
+	}
+	spi := binary.BigEndian.Uint32(e.Quote)
+	g.mu.Lock()
+	candidates := slices.Clone(g.outbound[spi])
+	g.mu.Unlock()
+	for _, t := range candidates {
+		if p := t.path.Load(); p != nil && p.Underlay == u && p.Remote.Addr() == e.Remote.Addr() {
+			t.lowerMTU(e.MTU)
+		}
+	}
+}
+
+// Tick does what is due by the clock for all tunnels: keepalives, and path MTUs that have decayed. Call it about once a
+// second.
+func (g *Gateway) Tick(send func(dataplane.Frame)) {
+	now := g.now()
+	g.mu.Lock()
+	tunnels := make([]*Tunnel, 0, len(g.tunnels))
+	for t := range g.tunnels {
+		tunnels = append(tunnels, t)
+	}
+	g.mu.Unlock()
+	for _, t := range tunnels {
+		t.tick(now, send)
+	}
+}
+
+// claim and disclaim record that a tunnel seals with an outbound SPI.
+func (g *Gateway) claim(t *Tunnel, spi uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.outbound[spi] = append(g.outbound[spi], t)
+}
+
+func (g *Gateway) disclaim(t *Tunnel, spi uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ts := g.outbound[spi]
+	if i := slices.Index(ts, t); i >= 0 {
+		ts = slices.Delete(ts, i, i+1)
+	}
+	if g.outbound[spi] = ts; len(ts) == 0 {
+		delete(g.outbound, spi)
+	}
+}
+
+func (g *Gateway) insert(c *inChild) error {
+	if !g.inbound.Insert(c.sa.SPI(), c) {
+		return fmt.Errorf("%w: %#08x", ErrSPITaken, c.sa.SPI())
+	}
+	return nil
+}

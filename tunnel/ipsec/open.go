@@ -1,0 +1,130 @@
+package ipsec
+
+import (
+	"encoding/binary"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/esp"
+)
+
+// The way of datagrams into clear packets, in the order of the functions of this file:
+//
+//	Open     cut the train into datagrams, those of one SPI together; find the SA
+//	openRun  check, open, commit (shared: the SA's replay window, twice a run)
+//	accept   inner header, selectors, ECN; on to the data plane
+
+// reasons says how the data plane counts a datagram that yielded no packet.
+var reasons = [esp.NumVerdicts]packet.Reason{
+	esp.OK: packet.None, esp.Dummy: packet.Dummy, esp.TooShort: packet.FrameShort, esp.Replayed: packet.Replayed,
+	esp.TooOld: packet.TooOld, esp.BadICV: packet.BadICV, esp.BadPadding: packet.BadPadding,
+	esp.BadNextHeader: packet.BadNextHeader,
+}
+
+// Open implements dataplane.Opener.
+func (g *Gateway) Open(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.Train, out *packet.Batch) {
+	s := g.worker(ctx.Worker)
+	b := &s.batch
+	var child *inChild
+	var spi uint32
+	b.Reset()
+	for rest, size := tr.Data, tr.Size; len(rest) > 0; {
+		d := rest
+		if size > 0 && len(d) > size {
+			d = rest[:size:size]
+		}
+		rest = rest[len(d):]
+		if len(d) < 4 {
+			ctx.Counters.Drop(packet.FrameShort, 0, 1)
+			continue
+		}
+		if v := binary.BigEndian.Uint32(d); v != spi {
+			g.openRun(ctx, s, child, u, tr, out)
+			spi, child = v, nil
+			if c, ok := g.inbound.Lookup(v); ok {
+				child = c
+			}
+		}
+		if child == nil {
+			r := packet.UnknownSPI
+			if spi == 0 {
+				r = packet.NotControl // the non-ESP marker (RFC 3948 section 2.2)
+			}
+			ctx.Counters.Drop(r, 0, 1)
+			continue
+		}
+		b.Add(d)
+	}
+	g.openRun(ctx, s, child, u, tr, out)
+}
+
+// openRun opens the datagrams of one SA.
+func (g *Gateway) openRun(ctx *dataplane.Ctx, s *scratch, c *inChild, u dataplane.Underlay, tr *dataplane.Train, out *packet.Batch) {
+	b := &s.batch
+	if c == nil || b.Len() == 0 {
+		return
+	}
+	newest := c.sa.OpenBatch(s.esp, b)
+	var count, size uint64
+	for i := range b.Len() {
+		off, inner, v := b.Result(i)
+		r := reasons[v]
+		if v == esp.OK {
+			r = c.accept(b.Datagram(i), off, inner, tr.TOS, out)
+		}
+		if r != packet.None {
+			ctx.Counters.Drop(r, c.tunnel.index, 1)
+			continue
+		}
+		count++
+		size += uint64(out.Packets()[out.Len()-1].Len)
+	}
+	if count > 0 {
+		ctx.Counters.In(c.tunnel.index, count, size)
+	}
+	if newest {
+		if p := c.tunnel.path.Load(); p == nil || p.Remote != tr.Remote {
+			c.tunnel.moved(u, tr.Remote)
+		}
+	}
+	b.Reset()
+}
+
+// accept hands one clear packet to the data plane: datagram[off:off+n], which may be followed by TFC padding.
+func (c *inChild) accept(datagram []byte, off, n int, tos uint8, out *packet.Batch) packet.Reason {
+	p := out.Append(datagram, off, n)
+	if p == nil {
+		return packet.PortFull
+	}
+	p.Ingress = c.tunnel.index
+	b := p.Bytes()
+	switch {
+	case wire.Parse(b, &p.Info, false) != wire.OK:
+		p.Drop = packet.Malformed
+	case !c.match.inbound(&p.Info):
+		p.Drop = packet.SelectorIn
+	default:
+		p.Len = wire.Length(b)
+		if tos&3 != 0 {
+			c.congestion(p, tos)
+		}
+	}
+	if p.Drop != packet.None {
+		r := p.Drop
+		out.Unappend()
+		return r
+	}
+	return packet.None
+}
+
+// congestion carries the outer header's ECN mark over to the inner one (RFC 6040 section 4.2).
+func (c *inChild) congestion(p *packet.Packet, outer uint8) {
+	tos, ok := wire.DecapECN(p.Info.TOS, outer)
+	if !ok {
+		p.Drop = packet.ECNInvalid
+	} else if tos != p.Info.TOS {
+		wire.SetTOS(p.Bytes(), tos)
+		p.Info.TOS = tos
+	}
+}

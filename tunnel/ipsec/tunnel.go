@@ -1,0 +1,235 @@
+package ipsec
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/esp"
+)
+
+// DF says what becomes of the outer IPv4 header's don't-fragment bit (RFC 4301 section 8.1).
+type DF uint8
+
+// Treatments of DF.
+const (
+	DFCopy  DF = iota // as the inner packet has it; IPv6 counts as set
+	DFSet             // always set
+	DFClear           // never set
+)
+
+// Config of a tunnel.
+type Config struct {
+	Name string
+	DF   DF
+	// MTU is the largest clear packet in bytes, where it shall not follow from the path.
+	MTU int
+	// Keepalive is how long the path may be silent before a NAT keepalive is sent (RFC 3948 section 2.3); 0 for never.
+	// Only for UDP.
+	Keepalive time.Duration
+	// Roam lets an authenticated packet from another address move the peer there (RFC 7296 section 2.23).
+	Roam bool
+}
+
+// Child is what keys one child SA: both SAs and the selectors that they were made for.
+type Child struct {
+	Name          string
+	Out           *esp.Outbound
+	In            *esp.Inbound
+	Local, Remote []Selector
+}
+
+// Tunnel is an ESP tunnel to one peer. It implements dataplane.Tunnel.
+type Tunnel struct {
+	name  string
+	index uint32
+	gw    *Gateway
+	cfg   Config
+	log   *slog.Logger
+
+	// What workers read.
+	path atomic.Pointer[dataplane.Path]
+	out  atomic.Pointer[outbound]
+	// inner is InnerMTU, outer the path's MTU that it follows from.
+	inner, outer atomic.Int32
+
+	mu       sync.Mutex
+	children []*Child
+	inbounds []*inChild
+	mtu      pathMTU
+	quiet    activity
+}
+
+// outbound is the snapshot that Seal reads: the children in the order of configuration.
+type outbound struct{ children []*outChild }
+
+// outChild is what a worker needs of a child SA to seal.
+type outChild struct {
+	sa     *esp.Outbound
+	match  *matcher
+	header int
+}
+
+// inChild is what a worker needs of a child SA to open. The SPI table leads here.
+type inChild struct {
+	sa     *esp.Inbound
+	match  *matcher
+	tunnel *Tunnel
+}
+
+// NewTunnel returns a tunnel with no path and no SAs, which refuses all packets. index is what the data plane gave it.
+func (g *Gateway) NewTunnel(index uint32, cfg Config) *Tunnel {
+	t := &Tunnel{name: cfg.Name, index: index, gw: g, cfg: cfg, log: g.log.With("tunnel", cfg.Name)}
+	g.mu.Lock()
+	g.tunnels[t] = struct{}{}
+	g.mu.Unlock()
+	t.recompute()
+	return t
+}
+
+// Name returns the tunnel's name.
+func (t *Tunnel) Name() string { return t.name }
+
+// InnerMTU returns the largest clear packet in bytes that fits the path now.
+func (t *Tunnel) InnerMTU() int { return int(t.inner.Load()) }
+
+// Path returns where the peer is now, or nil.
+func (t *Tunnel) Path() *dataplane.Path { return t.path.Load() }
+
+// SetPath says where the peer is. It asks the system for the path's MTU.
+func (t *Tunnel) SetPath(p *dataplane.Path) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.setPath(p)
+}
+
+func (t *Tunnel) setPath(p *dataplane.Path) {
+	var from, to netip.AddrPort
+	if old := t.path.Load(); old != nil {
+		from = old.Remote
+	}
+	if p != nil {
+		to = p.Remote
+	}
+	t.gw.peers.Move(from, to)
+	t.path.Store(p)
+	t.mtu = pathMTU{}
+	if p != nil {
+		t.mtu.link = linkMTU(p, t.log)
+	}
+	t.recompute()
+}
+
+// AddChild adds a child SA behind those that are there: its inbound SA opens at once, its outbound SA takes the packets
+// that no earlier child's selectors cover.
+func (t *Tunnel) AddChild(c *Child) error {
+	for _, s := range slices.Concat(c.Local, c.Remote) {
+		if err := s.Validate(); err != nil {
+			return fmt.Errorf("add child %q of tunnel %q: %w", c.Name, t.name, err)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	in := &inChild{sa: c.In, match: newMatcher(c.Local, c.Remote), tunnel: t}
+	if err := t.gw.insert(in); err != nil {
+		return fmt.Errorf("add child %q of tunnel %q: %w", c.Name, t.name, err)
+	}
+	t.gw.claim(t, c.Out.SPI())
+	t.children = append(t.children, c)
+	t.inbounds = append(t.inbounds, in)
+	t.publish()
+	return nil
+}
+
+// RemoveChild removes a child SA, both ways at once.
+func (t *Tunnel) RemoveChild(c *Child) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.Index(t.children, c)
+	if i < 0 {
+		return
+	}
+	t.children = slices.Delete(t.children, i, i+1)
+	t.publish()
+	t.gw.inbound.Delete(t.inbounds[i].sa.SPI())
+	t.gw.disclaim(t, c.Out.SPI())
+	t.inbounds = slices.Delete(t.inbounds, i, i+1)
+}
+
+// Children returns the child SAs in order.
+func (t *Tunnel) Children() []*Child {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.children)
+}
+
+// Close removes all SAs and forgets the tunnel.
+func (t *Tunnel) Close() {
+	for _, c := range t.Children() {
+		t.RemoveChild(c)
+	}
+	t.SetPath(nil)
+	t.gw.mu.Lock()
+	delete(t.gw.tunnels, t)
+	t.gw.mu.Unlock()
+}
+
+// publish makes the snapshot that workers read. The caller holds t.mu.
+func (t *Tunnel) publish() {
+	o := &outbound{children: make([]*outChild, len(t.children))}
+	for i, c := range t.children {
+		o.children[i] = &outChild{sa: c.Out, match: t.inbounds[i].match, header: c.Out.HeaderLen()}
+	}
+	t.out.Store(o)
+	t.recompute()
+}
+
+// moved is told that an authenticated packet, the newest on its SA, came from another address than the peer's.
+func (t *Tunnel) moved(u dataplane.Underlay, from netip.AddrPort) {
+	if !t.cfg.Roam {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.path.Load()
+	if old != nil && (old.Underlay != u || old.Remote == from) {
+		return
+	}
+	t.setPath(&dataplane.Path{Underlay: u, Remote: from})
+	t.log.Info("peer moved", "to", from)
+}
+
+// activity notices whether a tunnel has sealed anything between two ticks.
+type activity struct {
+	sealed uint64
+	since  time.Time
+}
+
+// tick sends a keepalive where the path has been silent, and lets the path MTU recover.
+func (t *Tunnel) tick(now time.Time, send func(dataplane.Frame)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mtu.decay(now) {
+		t.mtu.link = linkMTU(t.path.Load(), t.log)
+		t.recompute()
+	}
+	path := t.path.Load()
+	if path == nil || t.cfg.Keepalive == 0 || !path.Underlay.Encap().UDP {
+		return
+	}
+	var sealed uint64
+	for _, c := range t.children {
+		sealed += c.Out.Sent()
+	}
+	if sealed != t.quiet.sealed || t.quiet.since.IsZero() {
+		t.quiet = activity{sealed, now}
+	} else if now.Sub(t.quiet.since) >= t.cfg.Keepalive {
+		t.quiet.since = now
+		send(dataplane.Frame{Data: []byte{0xff}, Path: path})
+	}
+}
