@@ -48,6 +48,10 @@ type Writer struct {
 	done  chan struct{}
 	once  sync.Once
 
+	// The goroutine's own.
+	described int            // how many interfaces are in the file
+	header    [maxOuter]byte // of the frame in hand
+
 	mu     sync.Mutex
 	ifaces []iface
 	rings  []*ring
@@ -172,7 +176,6 @@ func (c *Writer) run() {
 }
 
 func (c *Writer) loop() error {
-	described := 0
 	for {
 		closing := false
 		select {
@@ -180,17 +183,11 @@ func (c *Writer) loop() error {
 		case <-c.quit:
 			closing = true
 		}
-		ifaces, rings := c.snapshot()
-		for ; described < len(ifaces); described++ {
-			if err := c.file.addInterface(ifaces[described].name, ifaces[described].description); err != nil {
-				return err
-			}
-		}
-		if err := c.drain(ifaces, rings); err != nil {
+		if err := c.drain(); err != nil {
 			return err
 		}
 		if closing {
-			if err := c.finish(ifaces, rings); err != nil {
+			if err := c.finish(); err != nil {
 				return err
 			}
 		}
@@ -200,34 +197,66 @@ func (c *Writer) loop() error {
 	}
 }
 
-// drain writes what the rings hold, the oldest first. Within one worker's batch all packets bear the same time.
-func (c *Writer) drain(ifaces []iface, rings []*ring) error {
-	for {
-		var oldest *ring
-		var m meta
-		var data []byte
-		for _, r := range rings {
-			if rm, b, ok := r.peek(); ok && (oldest == nil || rm.time < m.time) {
-				oldest, m, data = r, rm, b
-			}
-		}
-		if oldest == nil {
-			return nil
-		}
-		var header []byte
-		var buf [maxOuter]byte
-		if m.kind == kindFrame {
-			header = ifaces[oldest.iface].outer.put(buf[:], &m, data)
-		}
-		if err := c.file.packet(oldest.iface, &m, header, data, len(header)+m.length); err != nil {
+// describe writes the interfaces that are new.
+func (c *Writer) describe(ifaces []iface) error {
+	for ; c.described < len(ifaces); c.described++ {
+		if err := c.file.addInterface(ifaces[c.described].name, ifaces[c.described].description); err != nil {
 			return err
 		}
-		oldest.done()
+	}
+	return nil
+}
+
+// drain writes what the rings hold, the oldest first. Within one worker's batch all packets bear the same time.
+//
+// It looks for the oldest record until it has found the same one twice. What a worker published before it published that
+// one was there for all of the second look: so cause stands before effect in the file.
+func (c *Writer) drain() error {
+	var last *ring
+	for {
+		ifaces, rings := c.snapshot()
+		if err := c.describe(ifaces); err != nil {
+			return err
+		}
+		r := oldest(rings)
+		if r == nil {
+			return nil
+		}
+		if r != last {
+			last = r
+			continue
+		}
+		last = nil
+		m, data, _ := r.peek()
+		var header []byte
+		if m.kind == kindFrame {
+			header = ifaces[r.iface].outer.put(c.header[:], &m, data)
+		}
+		if err := c.file.packet(r.iface, &m, header, data, len(header)+m.length); err != nil {
+			return err
+		}
+		r.done()
 	}
 }
 
+// oldest returns the ring whose next record is the oldest, nil where all are empty.
+func oldest(rings []*ring) *ring {
+	var found *ring
+	var at int64
+	for _, r := range rings {
+		if m, _, ok := r.peek(); ok && (found == nil || m.time < at) {
+			found, at = r, m.time
+		}
+	}
+	return found
+}
+
 // finish writes each interface's statistics.
-func (c *Writer) finish(ifaces []iface, rings []*ring) error {
+func (c *Writer) finish() error {
+	ifaces, rings := c.snapshot()
+	if err := c.describe(ifaces); err != nil {
+		return err
+	}
 	now := c.opts.Now()
 	for i := range ifaces {
 		var s Stats

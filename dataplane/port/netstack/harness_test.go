@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait; nothing waits for it to pass.
-const patience = 8 * time.Second
+const patience = 20 * time.Second
 
 var (
 	a4 = netip.MustParseAddr("10.9.0.1")

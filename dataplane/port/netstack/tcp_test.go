@@ -107,7 +107,7 @@ func TestTransferUnderLoss(t *testing.T) {
 	p := newPair(t, func(a, b *Config, ab, ba *way) {
 		ab.verdict, ba.verdict = lossy(seed, 0.01), lossy(seed+1, 0.01)
 	})
-	transfer(t, p, b4, 2<<20)
+	transfer(t, p, b4, 1<<19)
 	if p.a.Stats().TCPRetransmits == 0 {
 		t.Error("nothing was sent again: was anything lost?")
 	}
@@ -126,7 +126,7 @@ func TestTransferUnderCorruption(t *testing.T) {
 			return true
 		}
 	})
-	transfer(t, p, b4, 2<<20)
+	transfer(t, p, b4, 1<<20)
 	if p.b.Stats().ChecksumErrors == 0 {
 		t.Error("no checksum errors: was anything corrupted?")
 	}
