@@ -297,16 +297,16 @@ func TestSnapLen(t *testing.T) {
 // stuck is a file that does not take anything before it is told to.
 type stuck struct {
 	bytes.Buffer
-	go_ chan struct{}
+	release chan struct{}
 }
 
 func (s *stuck) Write(b []byte) (int, error) {
-	<-s.go_
+	<-s.release
 	return s.Buffer.Write(b)
 }
 
 func TestFullRingDropsTheCopyAlone(t *testing.T) {
-	file := &stuck{go_: make(chan struct{})}
+	file := &stuck{release: make(chan struct{})}
 	w := NewWriter(file, Options{SnapLen: 1500, RingBytes: 1 << 14})
 	p := pipe.New(pipe.Config{})
 	tap := TapPort(p, w)
@@ -325,7 +325,7 @@ func TestFullRingDropsTheCopyAlone(t *testing.T) {
 	if s.Captured+s.Dropped != n || s.Dropped < n/2 || s.Captured < 8 {
 		t.Errorf("stats %+v", s)
 	}
-	close(file.go_)
+	close(file.release)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
