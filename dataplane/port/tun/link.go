@@ -1,0 +1,75 @@
+package tun
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// configure sets the device's queue length, MTU and addresses and brings it up. It runs in the device's network
+// namespace; the netlink socket that it keeps stays there.
+func (d *Device) configure(cfg *Config) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	d.netlink = h
+	if d.link, err = h.LinkByName(d.name); err != nil {
+		return fmt.Errorf("find it by netlink: %w", err)
+	}
+	if err := h.LinkSetTxQLen(d.link, cfg.TxQueueLen); err != nil {
+		return fmt.Errorf("set its queue length to %d packets: %w", cfg.TxQueueLen, err)
+	}
+	if err := d.setMTU(cfg.MTU); err != nil {
+		return err
+	}
+	for _, a := range cfg.Addresses {
+		if err := h.AddrAdd(d.link, address(a)); err != nil {
+			return fmt.Errorf("add address %v: %w", a, err)
+		}
+	}
+	if err := h.LinkSetUp(d.link); err != nil {
+		return fmt.Errorf("bring it up: %w", err)
+	}
+	return nil
+}
+
+// address is a in netlink's terms. Nobody else on a point-to-point link could have it, so that IPv6 need not look for
+// duplicates (RFC 4862 section 5.4) and the address serves at once.
+func address(a netip.Prefix) *netlink.Addr {
+	n := &netlink.Addr{IPNet: &net.IPNet{
+		IP:   a.Addr().AsSlice(),
+		Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen()),
+	}}
+	if a.Addr().Is6() {
+		n.Flags = unix.IFA_F_NODAD
+	}
+	return n
+}
+
+// SetMTU changes the device's MTU, in bytes.
+func (d *Device) SetMTU(mtu int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed.Load() {
+		return fmt.Errorf("set MTU of %q: %w", d.name, unix.ENODEV)
+	}
+	if err := checkMTU(mtu, d.addresses); err != nil {
+		return fmt.Errorf("set MTU of %q: %w", d.name, err)
+	}
+	if err := d.setMTU(mtu); err != nil {
+		return fmt.Errorf("TUN device %q: %w", d.name, err)
+	}
+	return nil
+}
+
+func (d *Device) setMTU(mtu int) error {
+	if err := d.netlink.LinkSetMTU(d.link, mtu); err != nil {
+		return fmt.Errorf("set MTU to %d: %w", mtu, err)
+	}
+	d.mtu.Store(int32(mtu))
+	return nil
+}

@@ -1,0 +1,82 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/internal/wait"
+	"github.com/warrenvpn/warren/dataplane/packet"
+)
+
+// drain is how many packets one Read takes at the most: enough to pay for the wake-up, few enough to stay in the cache.
+const drain = 64
+
+// reader is one queue.
+type reader struct {
+	*user
+}
+
+// Read implements [dataplane.PortReader]. It looks before it sleeps: under load there is always something.
+func (r *reader) Read(b *packet.Batch) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.Reset()
+	for {
+		if r.dev.closed.Load() {
+			return dataplane.ErrClosed
+		}
+		if err := r.take(b); err != nil {
+			return fmt.Errorf("read from TUN device %q: %w", r.dev.name, err)
+		}
+		if b.Len() > 0 {
+			return nil
+		}
+		if _, err := r.dev.waker.Sleep(r.fd); err != nil && !errors.Is(err, wait.ErrWoken) {
+			return fmt.Errorf("wait for TUN device %q: %w", r.dev.name, err)
+		}
+	}
+}
+
+// take reads what is there without waiting. The calls cannot block, so that the scheduler need not know of them.
+func (r *reader) take(b *packet.Batch) error {
+	want := r.dev.vnetLen + packet.MaxSize
+	for b.Len() < drain {
+		space := b.Space(want)
+		if space == nil {
+			if b.Len() == 0 {
+				return fmt.Errorf("the batch's arena has no room for a packet of %d bytes", want)
+			}
+			return nil
+		}
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(r.fd), uintptr(unsafe.Pointer(&space[0])), uintptr(len(space)))
+		switch errno {
+		case 0:
+			r.commit(b, space[:n])
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return nil
+		case unix.EBADFD, unix.EFAULT:
+			return fmt.Errorf("somebody removed it: %w", errno)
+		default:
+			return errno
+		}
+	}
+	return nil
+}
+
+// commit makes a packet of what was read.
+func (r *reader) commit(b *packet.Batch, read []byte) {
+	skip := r.dev.vnetLen
+	if len(read) <= skip {
+		b.Commit(len(read), 0).Drop = packet.Malformed
+		return
+	}
+	p := b.Commit(skip, len(read)-skip)
+	if skip > 0 && !decode(read, read[skip:], &p.Offload) {
+		p.Drop = packet.BadOffload
+	}
+}
