@@ -49,11 +49,32 @@ func newCBCContexts(s Suite, key, auth []byte, decrypt bool) (*cbcContexts, erro
 	if _, ok := newMode(block, zero).(cbcMode); !ok {
 		return nil, fmt.Errorf("this Go's %T cannot take a new IV", newMode(block, zero))
 	}
-	hashes := map[int]func() hash.Hash{20: sha1.New, 32: sha256.New, 48: sha512.New384, 64: sha512.New}
-	auth = append([]byte(nil), auth...)
+	// One HMAC is keyed here and copied for each context, so that no copy of the key itself is kept.
+	keyed, ok := hmac.New(hashOf(s), auth).(hash.Cloner)
+	if !ok {
+		return nil, fmt.Errorf("this Go's HMAC of %v cannot be copied", s)
+	}
+	if _, err := keyed.Clone(); err != nil {
+		return nil, fmt.Errorf("copy the HMAC of %v: %w", s, err)
+	}
 	return &cbcContexts{build: func() *cbcContext {
-		return &cbcContext{mode: newMode(block, zero).(cbcMode), mac: hmac.New(hashes[suites[s].auth], auth), icv: suites[s].icv}
+		mac, _ := keyed.Clone() // as it did above
+		return &cbcContext{mode: newMode(block, zero).(cbcMode), mac: mac, icv: suites[s].icv}
 	}}, nil
+}
+
+// hashOf returns the hash under a suite's HMAC. Its output is as long as the integrity key (RFC 4868 section 2.1.1).
+func hashOf(s Suite) func() hash.Hash {
+	switch suites[s].auth {
+	case sha1.Size:
+		return sha1.New
+	case sha256.Size:
+		return sha256.New
+	case sha512.Size384:
+		return sha512.New384
+	default:
+		return sha512.New
+	}
 }
 
 func (c *cbcContexts) get() *cbcContext {

@@ -33,6 +33,9 @@ type Config struct {
 	// IVBase of an outbound SA is added to the sequence number to make an AEAD's IV. It is 0 where a key is used once,
 	// as IKE's are.
 	IVBase uint64
+	// IVState, where it is set, says what an outbound AEAD's IVs start from instead of IVBase, and how far they may go. It
+	// is for keys that outlive the process, as keys set by hand do.
+	IVState *IVState
 }
 
 // ErrKeyLength says that keying material is not as long as its suite wants it.
@@ -48,6 +51,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("esp: %w: %v wants %s, %d in all, not %d", ErrKeyLength, c.Suite, c.Suite.KeyParts(), c.Suite.KeyLen(), len(c.Key))
 	case c.ReplayWindow < 0 || c.ReplayWindow > MaxReplayWindow:
 		return fmt.Errorf("esp: replay window of %d packets: from 0 to %d", c.ReplayWindow, MaxReplayWindow)
+	case c.IVState != nil && !c.Suite.AEAD():
+		return fmt.Errorf("esp: %v has random IVs, which need no IV state", c.Suite)
 	}
 	return nil
 }
@@ -131,6 +136,9 @@ func NewOutbound(c Config) (*Outbound, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.IVState != nil {
+		c.IVBase = c.IVState.Base()
+	}
 	sa := &Outbound{keyed: k, ivBase: c.IVBase, hard: math.MaxUint32}
 	if c.ESN {
 		// The counter may overshoot the limit by what workers ask for, so keep well away from where it would wrap.
@@ -140,6 +148,11 @@ func NewOutbound(c Config) (*Outbound, error) {
 		sa.hard = min(sa.hard, math.MaxUint64-c.IVBase)
 	}
 	sa.limit.Store(sa.hard)
+	if c.IVState != nil {
+		if err := c.IVState.serve(sa); err != nil {
+			return nil, fmt.Errorf("esp: %w", err)
+		}
+	}
 	return sa, nil
 }
 

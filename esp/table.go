@@ -1,6 +1,10 @@
 package esp
 
 import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 )
@@ -13,6 +17,8 @@ type Table[T any] struct {
 	mu   sync.Mutex
 	live int // entries that count
 	used int // slots that are not nil, tombstones included
+	// reserved are SPIs that Allocate gave out and nobody has published or deleted. They are not in slots.
+	reserved map[uint32]struct{}
 }
 
 // entry is immutable. A tombstone has gone set: probing goes on behind it.
@@ -44,13 +50,70 @@ func (t *Table[T]) Lookup(spi uint32) (value T, ok bool) {
 	}
 }
 
-// Insert adds an SPI. It reports false, and changes nothing, where the SPI is there already.
+// Insert adds an SPI that the caller chose. It reports false, and changes nothing, where the SPI is there already or
+// reserved.
 func (t *Table[T]) Insert(spi uint32, value T) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, there := t.Lookup(spi); there {
+	if !t.free(spi) {
 		return false
 	}
+	t.insert(spi, value)
+	return true
+}
+
+// Publish adds an SPI that Allocate reserved, so that Lookup finds it. It reports false, and changes nothing, where the SPI
+// is not reserved.
+func (t *Table[T]) Publish(spi uint32, value T) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.reserved[spi]; !ok {
+		return false
+	}
+	delete(t.reserved, spi)
+	t.insert(spi, value)
+	return true
+}
+
+// ErrNoSPI says that no free SPI was found.
+var ErrNoSPI = errors.New("no free SPI")
+
+// allocateTries bounds Allocate: with half of all SPIs taken, it fails once in 2^128 times.
+const allocateTries = 128
+
+// Allocate reserves a random SPI of at least 256 (RFC 4303 section 2.1) for which SPI mod shards is shard, so that a filter
+// can tell from the SPI which worker's packet it is. Lookup does not find it until it is published.
+func (t *Table[T]) Allocate(shards, shard int) (uint32, error) {
+	if shards < 1 || shards > 1<<16 || shard < 0 || shard >= shards {
+		return 0, fmt.Errorf("esp: allocate an SPI for shard %d of %d: there are 1 to %d shards, counted from 0", shard, shards, 1<<16)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for range allocateTries {
+		var b [4]byte
+		rand.Read(b[:]) // never fails (Go 1.24)
+		r := uint64(binary.BigEndian.Uint32(b[:]))
+		r += uint64(shard) - r%uint64(shards)
+		if spi := uint32(r); r >= 256 && r == uint64(spi) && t.free(spi) {
+			if t.reserved == nil {
+				t.reserved = map[uint32]struct{}{}
+			}
+			t.reserved[spi] = struct{}{}
+			return spi, nil
+		}
+	}
+	return 0, fmt.Errorf("esp: %w for shard %d of %d", ErrNoSPI, shard, shards)
+}
+
+// free says whether an SPI may be given out. The caller holds t.mu.
+func (t *Table[T]) free(spi uint32) bool {
+	_, live := t.Lookup(spi)
+	_, reserved := t.reserved[spi]
+	return !live && !reserved
+}
+
+// insert adds an SPI that is free. The caller holds t.mu.
+func (t *Table[T]) insert(spi uint32, value T) {
 	slots := t.slots.Load()
 	if slots == nil || 4*(t.used+1) > 3*len(*slots) {
 		slots = t.rebuild()
@@ -59,7 +122,6 @@ func (t *Table[T]) Insert(spi uint32, value T) bool {
 		t.used++
 	}
 	t.live++
-	return true
 }
 
 // place puts e into the first slot that is free or holds a tombstone, and says whether it was free.
@@ -94,10 +156,14 @@ func (t *Table[T]) rebuild() *[]atomic.Pointer[entry[T]] {
 	return &fresh
 }
 
-// Delete removes an SPI and reports whether it was there.
+// Delete removes an SPI, which may be only reserved, and reports whether it was there.
 func (t *Table[T]) Delete(spi uint32) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if _, ok := t.reserved[spi]; ok {
+		delete(t.reserved, spi)
+		return true
+	}
 	slots := t.slots.Load()
 	if slots == nil {
 		return false
@@ -116,7 +182,7 @@ func (t *Table[T]) Delete(spi uint32) bool {
 	}
 }
 
-// Len returns how many SPIs there are.
+// Len returns how many SPIs Lookup finds.
 func (t *Table[T]) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -84,10 +84,14 @@ func (w *window) advance(seq uint64) {
 	w.top = seq
 }
 
-// infer returns the 64-bit number of which low are the lower bits: the one that lies closest to the window (RFC 4303
-// appendix A2.1).
+// infer returns the 64-bit number of which low are the lower bits: one within the window or else the next to its right
+// (RFC 4303 appendix A2.1). What is left of the window so gets a number that its ICV will not bear out. Without a window it
+// is the number closest to the top, since packets may then come in any order.
 func (w *window) infer(low uint32) uint64 {
-	size := uint32(max(w.size, 1))
+	size := uint32(w.size)
+	if size == 0 {
+		size = 1 << 31
+	}
 	high, top := w.top>>32, uint32(w.top)
 	bottom := top - size + 1 // modulo 2^32
 	if top >= size-1 {       // the window lies within one subspace
