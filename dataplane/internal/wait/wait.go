@@ -25,17 +25,23 @@ func NewWaker() (*Waker, error) {
 
 // Sleep waits until fd can be read or has an error, and returns what poll(2) says of it, or ErrWoken. It allocates nothing.
 func (w *Waker) Sleep(fd int) (revents int16, err error) {
-	fds := [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(w.fd), Events: unix.POLLIN}}
+	revents, _, err = w.SleepTwo(fd, -1)
+	return revents, err
+}
+
+// SleepTwo waits as Sleep does, and also until other, if it is not negative, has an error.
+func (w *Waker) SleepTwo(fd, other int) (revents, others int16, err error) {
+	fds := [3]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(w.fd), Events: unix.POLLIN}, {Fd: int32(other)}}
 	for {
-		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 2, 0, 0, 0, 0)
+		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds[0])), 3, 0, 0, 0, 0)
 		switch {
 		case errno == unix.EINTR:
 		case errno != 0:
-			return 0, fmt.Errorf("poll: %w", errno)
+			return 0, 0, fmt.Errorf("poll: %w", errno)
 		case fds[1].Revents != 0:
-			return 0, ErrWoken
+			return 0, 0, ErrWoken
 		default:
-			return fds[0].Revents, nil
+			return fds[0].Revents, fds[2].Revents, nil
 		}
 	}
 }

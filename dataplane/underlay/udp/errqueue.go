@@ -22,9 +22,9 @@ type quotes struct {
 	control [512]byte
 }
 
-// drainErrors reads the socket's error queue: the ICMP errors that came for our datagrams, each with the beginning of the
+// drainErrors reads a socket's error queue: the ICMP errors that came for our datagrams, each with the beginning of the
 // datagram behind its outer headers (ip(7), IP_RECVERR).
-func (r *receiver) drainErrors(rx *dataplane.Rx) {
+func (r *receiver) drainErrors(fd int, rx *dataplane.Rx) {
 	for range maxErrors {
 		i := len(rx.Errors)
 		if i == maxErrors {
@@ -36,7 +36,7 @@ func (r *receiver) drainErrors(rx *dataplane.Rx) {
 		h := unix.Msghdr{Name: &q.name[i][0], Namelen: nameLen, Iov: &iov, Control: &q.control[0]}
 		h.SetIovlen(1)
 		h.SetControllen(len(q.control))
-		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&h)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 		if errno != 0 {
 			return
 		}

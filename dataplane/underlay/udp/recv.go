@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -39,9 +40,12 @@ type mmsghdr struct {
 
 // receiver is one worker's end of a socket.
 type receiver struct {
-	s       *Socket
-	queue   int
-	fd      int
+	s     *Socket
+	using *sync.Mutex
+	fd    int
+	// errors is a socket of the group that nobody receives from, or -1: the kernel reports an ICMP error to any one of the
+	// group.
+	errors  int
 	buf     []byte
 	size    int // of a slot
 	msgs    []mmsghdr
@@ -51,12 +55,12 @@ type receiver struct {
 	quotes  quotes
 }
 
-func newReceiver(s *Socket, queue, fd int) *receiver {
+func newReceiver(s *Socket, fd, errors int) *receiver {
 	n, size := trainSlots, trainBytes
 	if !s.gro {
 		n, size = datagramSlots, datagramBytes
 	}
-	r := &receiver{s: s, queue: queue, fd: fd, size: size, buf: make([]byte, n*size),
+	r := &receiver{s: s, using: s.user(), fd: fd, errors: errors, size: size, buf: make([]byte, n*size),
 		msgs: make([]mmsghdr, n), iovs: make([]unix.Iovec, n), names: make([][nameLen]byte, n), control: make([][controlLen]byte, n)}
 	for i := range r.msgs {
 		r.iovs[i].Base = &r.buf[i*size]
@@ -70,19 +74,27 @@ func newReceiver(s *Socket, queue, fd int) *receiver {
 
 // Recv implements dataplane.Receiver.
 func (r *receiver) Recv(rx *dataplane.Rx) error {
+	r.using.Lock()
+	defer r.using.Unlock()
 	rx.Trains, rx.Errors = rx.Trains[:0], rx.Errors[:0]
 	for {
+		if r.s.closed.Load() {
+			return dataplane.ErrClosed
+		}
 		if r.take(rx); len(rx.Trains) > 0 {
 			return nil
 		}
-		events, err := r.s.waker.Sleep(r.fd)
+		events, others, err := r.s.waker.SleepTwo(r.fd, r.errors)
 		switch {
 		case errors.Is(err, wait.ErrWoken):
-			return dataplane.ErrClosed
 		case err != nil:
 			return fmt.Errorf("wait on %s: %w", r.s.Name(), err)
-		case events&unix.POLLERR != 0:
-			if r.drainErrors(rx); len(rx.Errors) > 0 {
+		case (events|others)&unix.POLLERR != 0:
+			r.drainErrors(r.fd, rx)
+			if r.errors >= 0 {
+				r.drainErrors(r.errors, rx)
+			}
+			if len(rx.Errors) > 0 {
 				return nil
 			}
 		}

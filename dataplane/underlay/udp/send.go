@@ -2,6 +2,7 @@ package udp
 
 import (
 	"encoding/binary"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ const (
 // sender is one worker's way out. Frames are collected into groups, groups into one sendmmsg.
 type sender struct {
 	s       *Socket
+	using   *sync.Mutex
 	fd      int
 	n       int // groups in hand
 	vectors int
@@ -33,10 +35,16 @@ type sender struct {
 }
 
 // NewSender implements dataplane.Underlay.
-func (s *Socket) NewSender() dataplane.Sender { return &sender{s: s} }
+func (s *Socket) NewSender() dataplane.Sender { return &sender{s: s, using: s.user()} }
 
 // Send implements dataplane.Sender.
 func (t *sender) Send(frames []dataplane.Frame) {
+	t.using.Lock()
+	defer t.using.Unlock()
+	if t.s.closed.Load() {
+		refuse(frames, packet.UnderlayUnreachable)
+		return
+	}
 	for i := 0; i < len(frames); {
 		f := &frames[i]
 		fd := t.s.fds[0]

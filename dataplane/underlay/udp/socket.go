@@ -52,7 +52,10 @@ type Socket struct {
 	gso         atomic.Bool
 	receivers   []dataplane.Receiver
 	keepalives  atomic.Uint64
-	once        sync.Once
+
+	closed atomic.Bool
+	mu     sync.Mutex
+	users  []*sync.Mutex // one for each receiver and sender, held while it uses the descriptors
 }
 
 // Open opens the sockets.
@@ -76,7 +79,11 @@ func Open(cfg Config) (*Socket, error) {
 		return nil, fmt.Errorf("open UDP underlay on %v: %w", cfg.Local, err)
 	}
 	for i, fd := range s.fds {
-		s.receivers = append(s.receivers, newReceiver(s, i, fd))
+		errors := -1
+		if i == 0 {
+			errors = s.fragmenting
+		}
+		s.receivers = append(s.receivers, newReceiver(s, fd, errors))
 	}
 	return s, nil
 }
@@ -297,19 +304,35 @@ func (s *Socket) PathMTU(remote netip.Addr) (mtu int, err error) {
 	return mtu, nil
 }
 
-// Stop makes every receiver return dataplane.ErrClosed, now and later.
-func (s *Socket) Stop() { s.waker.Wake() }
+// user returns a new user's mutex. A worker takes it once a batch; nobody but Close ever contends for it.
+func (s *Socket) user() *sync.Mutex {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := new(sync.Mutex)
+	s.users = append(s.users, u)
+	return u
+}
 
-// Close closes the sockets. No receiver or sender may be in use any more.
+// Close wakes every receiver and closes the sockets when no receiver or sender uses them any more: a descriptor that is
+// closed under a sender might be somebody else's by the time it sends.
 func (s *Socket) Close() error {
-	s.once.Do(func() {
-		s.waker.Wake()
-		for _, fd := range append(s.fds, s.fragmenting) {
-			if fd >= 0 {
-				_ = unix.Close(fd)
-			}
+	if s.closed.Swap(true) {
+		return nil
+	}
+	s.waker.Wake()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range s.users {
+		u.Lock()
+	}
+	for _, fd := range append(s.fds, s.fragmenting) {
+		if fd >= 0 {
+			_ = unix.Close(fd)
 		}
-		s.waker.Close()
-	})
+	}
+	s.waker.Close()
+	for _, u := range s.users {
+		u.Unlock()
+	}
 	return nil
 }
