@@ -1,0 +1,167 @@
+package esp
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// sealRaw seals a plaintext that brings its own padding, pad length and next header, right or wrong. Its length must be a
+// multiple of the suite's block.
+func sealRaw(tb testing.TB, out *Outbound, s *Scratch, plain []byte) []byte {
+	tb.Helper()
+	if len(plain)%out.size.block != 0 {
+		tb.Fatalf("%d bytes of plaintext do not fill blocks of %d", len(plain), out.size.block)
+	}
+	b := make([]byte, out.HeaderLen()+len(plain)+out.size.icv)
+	copy(b[out.HeaderLen():], plain)
+	run := out.Reserve(1)
+	defer run.End()
+	run.seal(s, b, b[out.HeaderLen():out.HeaderLen()+len(plain)])
+	return b
+}
+
+// framed returns an inner packet with a trailer, of whatever length fills blocks of 16: any suite takes it.
+func framed(inner []byte, next byte) []byte {
+	b := bytes.Clone(inner)
+	pad := -(len(b) + 2) & 15
+	for i := range pad {
+		b = append(b, byte(i+1))
+	}
+	return append(b, byte(pad), next)
+}
+
+func TestWhatIsInsideIsChecked(t *testing.T) {
+	four, six := innerPacket(4, 40, 0), innerPacket(6, 60, 0)
+	damaged := func(at int) []byte { // 40 bytes, padding in 40 to 45, pad length in 46
+		b := framed(four, 4)
+		b[at] ^= 0x80
+		return b
+	}
+	long := make([]byte, 48)
+	long[0], long[46], long[47] = 0x45, 47, 4
+	whole := make([]byte, 256) // 254 bytes of padding and nothing else
+	copy(whole[254:], framed(make([]byte, 254), 4)[254:])
+	for i := range 254 {
+		whole[i] = byte(i + 1)
+	}
+	whole[254], whole[255] = 254, 4
+	most := append(innerPacket(4, 15, 0), make([]byte, 257)...)
+	for i := range 255 {
+		most[15+i] = byte(i + 1)
+	}
+	most[270], most[271] = 255, 4
+	for _, c := range []struct {
+		name  string
+		plain []byte
+		n     int
+		want  Verdict
+	}{
+		{"IPv4", framed(four, 4), 40, OK},
+		{"IPv6", framed(six, 41), 60, OK},
+		{"TFC padding", framed(append(bytes.Clone(four), make([]byte, 1000)...), 4), 1040, OK},
+		{"most padding", most, 15, OK},
+		{"IPv6 called IPv4", framed(six, 4), 60, BadNextHeader},
+		{"IPv4 called IPv6", framed(four, 41), 40, BadNextHeader},
+		{"neither version", framed(innerPacket(5, 40, 0), 4), 40, BadNextHeader},
+		{"TCP, transport mode", framed(four, 6), 40, BadNextHeader},
+		{"nothing inside", framed(nil, 4), 0, BadNextHeader},
+		{"padding and nothing else", whole, 0, BadNextHeader},
+		{"dummy, random inside", framed([]byte{1, 2, 3, 99, 7}, 59), 5, Dummy},
+		{"dummy, empty", framed(nil, 59), 0, Dummy},
+		{"first padding byte", damaged(40), 0, BadPadding},
+		{"last padding byte", damaged(45), 0, BadPadding},
+		{"pad length", damaged(46), 0, BadPadding},
+		{"pad length one too large", long, 0, BadPadding},
+		{"dummy, bad padding", append(make([]byte, 14), 3, 59), 0, BadPadding},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			for _, s := range Suites() {
+				out, in, scratch := testOutbound(t, s, false), testInbound(t, s, false, 64), NewScratch()
+				b := sealRaw(t, out, scratch, c.plain)
+				again := bytes.Clone(b)
+				var batch Batch
+				batch.Add(b)
+				newest := in.OpenBatch(scratch, &batch)
+				off, n, v := batch.Result(0)
+				if v != c.want || v != BadPadding && n != c.n || off != out.HeaderLen() || !newest {
+					t.Errorf("%v: %v, %d bytes at %d, newest %v; want %v, %d bytes", s, v, n, off, newest, c.want, c.n)
+				}
+				if v == OK && !bytes.Equal(b[off:off+n], c.plain[:n]) {
+					t.Errorf("%v: opened %x, want %x", s, b[off:off+n], c.plain[:n])
+				}
+				// Its ICV was right, so that it counts as seen, whatever was inside.
+				if _, v, _ := openOne(in, scratch, again); v != Replayed {
+					t.Errorf("%v: again: %v", s, v)
+				}
+			}
+		})
+	}
+}
+
+func TestTooShort(t *testing.T) {
+	for _, s := range Suites() {
+		in, scratch := testInbound(t, s, false, 64), NewScratch()
+		good := sealedRun(t, testOutbound(t, s, false), 1, 40)[0]
+		for n := 4; n < len(good); n++ {
+			v := func() Verdict { _, v, _ := openOne(in, scratch, bytes.Clone(good[:n])); return v }()
+			if v != TooShort && v != BadICV {
+				t.Errorf("%v: %d bytes of %d: %v", s, n, len(good), v)
+			}
+			if n < in.size.sealed(0) && v != TooShort {
+				t.Errorf("%v: %d bytes: %v, want %v", s, n, v, TooShort)
+			}
+		}
+	}
+}
+
+// TestBatchMixesVerdicts opens one batch with everything in it, so that no verdict reaches a neighbour.
+func TestBatchMixesVerdicts(t *testing.T) {
+	for _, s := range Suites() {
+		out, in, scratch, batch := testOutbound(t, s, true), testInbound(t, s, true, 32), NewScratch(), new(Batch)
+		old := sealedRun(t, out, 1, 40)[0]
+		out.last.Store(99)
+		p := sealedRun(t, out, 5, 40)
+		bad := bytes.Clone(p[1])
+		bad[len(bad)-1] ^= 1
+		for round, want := range [][]Verdict{
+			{OK, BadICV, OK, OK, TooShort, OK, Dummy, Replayed},
+			{Replayed, Replayed, Replayed, Replayed, TooShort, BadICV, Dummy, Replayed},
+		} {
+			batch.Reset()
+			for _, d := range [][]byte{p[0], bad, p[1], p[2], p[3][:20], old, sealRaw(t, out, scratch, framed(nil, 59)), p[0]} {
+				batch.Add(bytes.Clone(d))
+			}
+			in.OpenBatch(scratch, batch)
+			for i, want := range want {
+				if _, _, got := batch.Result(i); got != want {
+					t.Errorf("%v, round %d, datagram %d: %v, want %v", s, round, i, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestReplayWindowOff(t *testing.T) {
+	out, in, scratch := testOutbound(t, AES128GCM16, false), testInbound(t, AES128GCM16, false, 0), NewScratch()
+	p := sealedRun(t, out, 1, 40)[0]
+	for range 3 {
+		if _, v, _ := openOne(in, scratch, bytes.Clone(p)); v != OK {
+			t.Error(v)
+		}
+	}
+}
+
+func TestVerdictsHaveNames(t *testing.T) {
+	names := map[string]bool{}
+	for v := range NumVerdicts {
+		if names[v.String()] || v.String() == "" {
+			t.Errorf("verdict %d is %q", v, v)
+		}
+		names[v.String()] = true
+	}
+	if got := fmt.Sprint(NumVerdicts); names[got] {
+		t.Errorf("what is no verdict is called %q", got)
+	}
+}
