@@ -1,10 +1,12 @@
 package tun
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"testing"
 
+	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
 )
@@ -36,6 +38,14 @@ func TestReadAndWriteAllocateNothing(t *testing.T) {
 				}
 			}); n != 0 {
 				t.Errorf("%v allocations in a read", n)
+			}
+			for i := range b.Packets() {
+				if p := &b.Packets()[i]; p.Head() < packet.HeadRoom || p.Tail() < packet.TailRoom || p.Off%64 != 0 || p.Len != 128 {
+					t.Errorf("%d bytes at %d, %d behind", p.Len, p.Off, p.Tail())
+				}
+			}
+			if err := r.Read(packet.NewBatch(packet.MaxSize)); err == nil || errors.Is(err, dataplane.ErrClosed) {
+				t.Errorf("an arena that takes no super-packet: %v", err)
 			}
 			w := d.NewWriter()
 			tcp, udp := newFlow(false, false), newFlow(true, true)

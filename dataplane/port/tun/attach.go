@@ -85,7 +85,7 @@ func (d *Device) offered(fd int, cfg *Config) uint16 {
 		flags |= unix.IFF_MULTI_QUEUE
 	}
 	if has&unix.IFF_VNET_HDR != 0 && !cfg.lacks.vnet {
-		d.has.vnet = true
+		d.has.vnet, d.vnetLen = true, vnetLen
 		flags |= unix.IFF_VNET_HDR
 	}
 	return flags
@@ -103,7 +103,7 @@ func setInterface(fd int, name string, flags uint16) (string, error) {
 	return ifr.Name(), nil
 }
 
-// setOffloads says which unfinished packets we take, as many kinds as the kernel knows, and how long the header is.
+// setOffloads says which unfinished packets we take: as many kinds as the kernel knows.
 func (d *Device) setOffloads(cfg *Config) error {
 	const (
 		csum = unix.TUN_F_CSUM
@@ -127,10 +127,6 @@ func (d *Device) setOffloads(cfg *Config) error {
 		if !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("set offloads %#x: %w", try.mask, err)
 		}
-	}
-	d.vnetLen = vnetLen
-	if err := unix.IoctlSetPointerInt(d.fds[0], unix.TUNSETVNETHDRSZ, vnetLen); err != nil {
-		return fmt.Errorf("set the virtio network header's length to %d: %w", vnetLen, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"bufio"
 	"errors"
 	"net/netip"
 	"os"
@@ -55,6 +56,11 @@ func TestOpenConfigures(t *testing.T) {
 	if strings.Join(got, " ") != "10.9.0.1/24 fd09::1/64" {
 		t.Errorf("addresses %v", got)
 	}
+	for _, fd := range d.fds {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("programs that we start inherit a descriptor: %#x, %v", flags, err)
+		}
+	}
 	if exists(t, "", "warren0") {
 		t.Error("it is in our own namespace too")
 	}
@@ -79,8 +85,8 @@ func TestSetMTU(t *testing.T) {
 		}
 	}
 	d.Close()
-	if err := d.SetMTU(1400); err == nil {
-		t.Error("MTU of a closed device was set")
+	if err := d.SetMTU(1400); !errors.Is(err, dataplane.ErrClosed) {
+		t.Errorf("MTU of a closed device: %v", err)
 	}
 }
 
@@ -176,6 +182,35 @@ func TestWithoutPrivilege(t *testing.T) {
 			t.Errorf("in namespace %q: %v\n%s", in, err, out)
 		}
 	}
+}
+
+// TestKilled: a process that is killed leaves nothing behind.
+func TestKilled(t *testing.T) {
+	if ns := os.Getenv("TUN_TEST_KILLED"); ns != "" {
+		open(t, Config{NetNS: ns, Name: "victim", Queues: 2})
+		os.Stdout.WriteString("open\n")
+		select {}
+	}
+	ns := space(t, "killed")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestKilled$", "-test.timeout=30s")
+	cmd.Env = append(os.Environ(), "TUN_TEST_KILLED="+ns)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "open\n" || !exists(t, ns, "victim") {
+		t.Errorf("the victim said %q, %v", line, err)
+	}
+	if _, err := Open(Config{NetNS: ns, Name: "victim"}); !errors.Is(err, ErrExists) {
+		t.Errorf("while it lives: %v", err)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	open(t, Config{NetNS: ns, Name: "victim"})
 }
 
 func TestUnavailable(t *testing.T) {
@@ -317,6 +352,11 @@ func TestWriteWhileDown(t *testing.T) {
 	b.Commit(0, copy(b.Space(100), udp4(t, 1, 72)))
 	if d.NewWriter().Write(b.Packets()); b.Packets()[0].Drop != packet.PortDown {
 		t.Errorf("write: %v", b.Packets()[0].Drop)
+	}
+	f := newFlow(false, false)
+	pkts := batchOf(t, f.next(fill(100, 1)), f.next(fill(100, 1)))
+	if d.NewWriter().Write(pkts); pkts[0].Drop != packet.PortDown || pkts[1].Drop != packet.PortDown {
+		t.Errorf("write of what is joined: %v, %v", pkts[0].Drop, pkts[1].Drop)
 	}
 	b.Reset()
 	b.Commit(0, copy(b.Space(100), make([]byte, 100)))

@@ -43,7 +43,7 @@ func written(j *joiner, pkts []packet.Packet) (out [][]byte) {
 // resegment is the kernel's view: the packets that a super-packet stands for, slowly.
 func resegment(b []byte) (out [][]byte, err error) {
 	field := func(at int) int { return int(binary.NativeEndian.Uint16(b[at:])) }
-	h, pkt := b[:vnetFields], b[vnetLen:]
+	h, pkt := b[:vnetLen], b[vnetLen:]
 	if h[1] == unix.VIRTIO_NET_HDR_GSO_NONE {
 		return [][]byte{pkt}, nil
 	}
@@ -329,6 +329,9 @@ var changes = []change{
 		return b
 	}},
 	{name: "dropped", after: func(p *packet.Packet) { p.Drop = packet.NoRoute }},
+	{name: "unfinished", after: func(p *packet.Packet) {
+		p.Offload = wire.Offload{NeedsCsum: true, CsumStart: uint16(p.Len - 10), CsumOffset: 6}
+	}},
 	{name: "neither 4 nor 6", spoil: func(b []byte, l4 int) []byte { b[0] = 0x50; return b }},
 }
 
@@ -339,27 +342,74 @@ func twist(b []byte, at int) []byte {
 	return b
 }
 
-// TestMinusZero: a checksum that is right but not written as anybody computes it would not survive.
-func TestMinusZero(t *testing.T) {
-	f := newFlow(false, false)
-	var data [][]byte
-	for i := range 3 {
-		at := f
-		b := f.next(append(fill(100, byte(i)), 0, 0))
-		// Choose the last two bytes so that the checksum is zero.
-		c := binary.BigEndian.Uint16(b[36:])
-		f = at
-		b = f.next(append(fill(100, byte(i)), byte(c>>8), byte(c)))
-		if i == 1 {
-			if b[36]|b[37] != 0 {
-				t.Fatalf("checksum % x", b[36:38])
-			}
-			b[36], b[37] = 0xff, 0xff
+// TestKeepsStrangersApart: packets that nobody may join, however well the two would fit each other.
+func TestKeepsStrangersApart(t *testing.T) {
+	for name, c := range map[string]struct {
+		six, udp bool
+		spoil    func(b []byte, i uint32)
+	}{
+		"more fragments": {udp: true, spoil: func(b []byte, i uint32) { b[6] |= 0x20; finish(b) }},
+		"later fragment": {udp: true, spoil: func(b []byte, i uint32) { b[7] |= 1; finish(b) }},
+		"reserved bit":   {udp: true, spoil: func(b []byte, i uint32) { b[6] |= 0x80; finish(b) }},
+		"short header":   {spoil: func(b []byte, i uint32) { b[20+12] = 0x40; moveSeq(b, 4*i); finish(b) }},
+		"no header":      {spoil: func(b []byte, i uint32) { b[20+12] = 0; moveSeq(b, 20*i); finish(b) }},
+		"long header":    {spoil: func(b []byte, i uint32) { b[20+12] = 0xf0; finish(b) }},
+		"IPv4 length":    {spoil: func(b []byte, i uint32) { b[3]--; finishIPv4(b) }},
+		"IPv6 length":    {six: true, spoil: func(b []byte, i uint32) { b[5]-- }},
+		"UDP length": {udp: true, spoil: func(b []byte, i uint32) {
+			b[25]--
+			binary.BigEndian.PutUint16(b[26:], binary.BigEndian.Uint16(b[26:])+1)
+		}},
+		"other transport": {six: true, udp: true, spoil: func(b []byte, i uint32) { b[6] = wire.ProtoSCTP }},
+	} {
+		f := newFlow(c.six, c.udp)
+		if !c.udp {
+			f.options = nil
 		}
-		data = append(data, b)
+		a, b := f.next(fill(30, 1)), f.next(fill(30, 1))
+		c.spoil(a, 0)
+		c.spoil(b, 1)
+		if n := checkWritten(t, &joiner{udp: true}, batchOf(t, a, b)); n != 2 {
+			t.Errorf("%s: %d writes", name, n)
+		}
 	}
-	if n := checkWritten(t, &joiner{}, batchOf(t, data...)); n != 3 {
-		t.Errorf("%d writes", n)
+}
+
+func moveSeq(b []byte, by uint32) {
+	binary.BigEndian.PutUint32(b[24:], binary.BigEndian.Uint32(b[24:])+by)
+}
+
+// TestMinusZero: a checksum that is right but not written as anybody computes it would not survive. In UDP, where all ones
+// stand for zero, a zero says that there is none.
+func TestMinusZero(t *testing.T) {
+	for name, c := range map[string]struct {
+		udp   bool
+		at    int
+		field uint16
+	}{
+		"TCP": {false, 36, 0xffff}, "UDP": {true, 26, 0}, "IPv4": {true, 10, 0xffff},
+	} {
+		f := newFlow(false, c.udp)
+		data := [][]byte{f.next(fill(102, 0)), nil, nil}
+		// Try identifications or payloads until the sum is zero.
+		for i := 0; data[1] == nil; i++ {
+			if i > 1<<16 {
+				t.Fatalf("%s: no packet has the checksum zero", name)
+			}
+			g := f
+			if c.at == 10 {
+				g.id = uint16(i)
+			}
+			b := g.next(binary.BigEndian.AppendUint16(fill(100, 0), uint16(i)))
+			if was := binary.BigEndian.Uint16(b[c.at:]); was == ^c.field {
+				binary.BigEndian.PutUint16(b[c.at:], c.field)
+				data[1], f = b, g
+			}
+		}
+		data[2] = f.next(fill(102, 0))
+		if n := checkWritten(t, &joiner{udp: true}, batchOf(t, data...)); n != 3 {
+			t.Errorf("%s: %d writes", name, n)
+		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/warrenvpn/warren/dataplane"
 )
 
 // configure sets the device's queue length, MTU and addresses and brings it up. It runs in the device's network
@@ -55,7 +57,7 @@ func (d *Device) SetMTU(mtu int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed.Load() {
-		return fmt.Errorf("set MTU of %q: %w", d.name, unix.ENODEV)
+		return fmt.Errorf("set MTU of %q: %w", d.name, dataplane.ErrClosed)
 	}
 	if err := checkMTU(mtu, d.addresses); err != nil {
 		return fmt.Errorf("set MTU of %q: %w", d.name, err)

@@ -266,7 +266,11 @@ func TestUSO(t *testing.T) {
 			p.run(t)
 			for _, to := range []string{"10.9.0.2:6001", "[fd09::2]:6001"} {
 				p.supers.Store(0)
+				before := p.received(t, 1)
 				p.datagrams(t, netip.MustParseAddrPort(to))
+				if got, want := p.received(t, 1)-before < 20, !c.b.uso && !c.b.vnet; got != want {
+					t.Errorf("%s: the kernel took %d packets", to, p.received(t, 1)-before)
+				}
 				if got, want := p.supers.Load() > 0, !c.a.uso; got != want {
 					t.Errorf("%s: %d super-packets were read", to, p.supers.Load())
 				}

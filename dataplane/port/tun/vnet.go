@@ -12,12 +12,7 @@ import (
 // machine's own byte order.
 //
 //	0 flags · 1 gso_type · 2 hdr_len · 4 gso_size · 6 csum_start · 8 csum_offset
-const (
-	vnetFields = 10
-	// vnetLen is how long we ask the kernel to make it. The rest is padding, which neither side touches; with it packets
-	// stand at a multiple of 16 bytes.
-	vnetLen = 16
-)
+const vnetLen = 10
 
 // Where the checksum field stands in a TCP and in a UDP header.
 const (
@@ -84,7 +79,7 @@ func decodeGSO(gso uint8, size uint16, b []byte, o *wire.Offload) bool {
 
 // encode writes the header for the packet b, of which o says what is to be done.
 func encode(h, b []byte, o *wire.Offload) {
-	clear(h[:vnetFields])
+	clear(h[:vnetLen])
 	if !o.NeedsCsum {
 		return
 	}

@@ -3,10 +3,12 @@ package tun
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
 )
 
@@ -70,7 +72,7 @@ func FuzzDecode(f *testing.F) {
 	flow = newFlow(true, true)
 	f.Add(vnet(1, 5, 52, 100, 40, 6), flow.next(fill(300, 1)))
 	f.Fuzz(func(t *testing.T, h, b []byte) {
-		if len(h) < vnetFields {
+		if len(h) < vnetLen {
 			return
 		}
 		var o wire.Offload
@@ -87,7 +89,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("no super-packet of %d bytes: %+v", len(b), o)
 		}
 		// What goes back to the kernel says the same.
-		again := make([]byte, vnetFields)
+		again := make([]byte, vnetLen)
 		encode(again, b, &o)
 		again[1] &^= unix.VIRTIO_NET_HDR_GSO_ECN
 		var second wire.Offload
@@ -108,13 +110,38 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+func TestCommitJudges(t *testing.T) {
+	r := &reader{&user{dev: &Device{vnetLen: vnetLen}}}
+	b := packet.NewBatch(arena)
+	front := make([]byte, lead-vnetLen)
+	data := udp4(t, 1, 100)
+	for _, c := range []struct {
+		h, b []byte
+		want packet.Reason
+	}{
+		{vnet(0, 0, 0, 0, 0, 0), data, packet.None},
+		{vnet(1, 0, 0, 0, 20, 6), data, packet.None},
+		{vnet(1, 0, 0, 0, 200, 6), data, packet.BadOffload},
+		{vnet(0, 0, 0, 0, 0, 0), nil, packet.Malformed},
+		{nil, nil, packet.Malformed},
+	} {
+		b.Reset()
+		n := copy(b.Space(1), slices.Concat(front, c.h, c.b))
+		r.commit(b, b.Space(1)[:n])
+		p := &b.Packets()[0]
+		if p.Drop != c.want || !bytes.Equal(p.Bytes(), c.b) || p.Offload.NeedsCsum != (c.want == packet.None && c.h[0] == 1) {
+			t.Errorf("% x and %d bytes: %v, % x", c.h, len(c.b), p.Drop, p.Bytes())
+		}
+	}
+}
+
 func TestEncodeMarksCWR(t *testing.T) {
 	flow := newFlow(false, false)
 	flow.flags |= tcpCWR
 	o := wire.Offload{GSO: wire.GSOTCP4, NeedsCsum: true, Size: 100, HdrLen: 52, CsumStart: 20, CsumOffset: 16}
-	h := make([]byte, vnetFields)
+	h := make([]byte, vnetLen)
 	encode(h, flow.next(fill(300, 1)), &o)
-	if want := vnet(1, 0x81, 52, 100, 20, 16)[:vnetFields]; !bytes.Equal(h, want) {
+	if want := vnet(1, 0x81, 52, 100, 20, 16); !bytes.Equal(h, want) {
 		t.Errorf("% x, want % x", h, want)
 	}
 }
