@@ -103,6 +103,8 @@ func TestOpenRefuses(t *testing.T) {
 		}
 		return err
 	})
+	old := space(t, "old")
+	in(t, old, func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0) })
 	file := t.TempDir() + "/file"
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -125,6 +127,7 @@ func TestOpenRefuses(t *testing.T) {
 		{Config{Addresses: []netip.Prefix{{}}}, nil, "prefix length"},
 		{Config{Queues: -1}, nil, "-1 queues"},
 		{Config{TxQueueLen: -1}, nil, "queue of -1"},
+		{Config{NetNS: old, Addresses: prefixes("10.9.0.1/24", "fd09::1/64")}, unix.EACCES, "IPv6 is turned off here"},
 		{Config{NetNS: ns, Addresses: prefixes("10.9.0.1/24", "10.9.0.1/24")}, unix.EEXIST, "add address 10.9.0.1/24"},
 	} {
 		d, err := Open(c.cfg)
@@ -154,7 +157,7 @@ func TestWithoutPrivilege(t *testing.T) {
 		_, err := Open(Config{NetNS: os.Getenv("TUN_TEST_NETNS")})
 		var u *UnavailableError
 		if !errors.As(err, &u) || !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "`port: {netstack: …}`") ||
-			!strings.Contains(err.Error(), "CAP_NET_ADMIN") || strings.ContainsAny(err.Error(), "\n") {
+			!strings.Contains(err.Error(), "CAP_NET_ADMIN") || strings.Contains(err.Error(), "not permitted") || strings.ContainsAny(err.Error(), "\n") {
 			t.Errorf("opened without privilege: %v", err)
 		}
 		return

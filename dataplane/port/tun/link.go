@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -29,7 +30,11 @@ func (d *Device) configure(cfg *Config) error {
 		return err
 	}
 	for _, a := range cfg.Addresses {
-		if err := h.AddrAdd(d.link, address(a)); err != nil {
+		err := h.AddrAdd(d.link, address(a))
+		if a.Addr().Is6() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP)) {
+			return fmt.Errorf("add address %v: IPv6 is turned off here (sysctl net.ipv6.conf.default.disable_ipv6): %w", a, err)
+		}
+		if err != nil {
 			return fmt.Errorf("add address %v: %w", a, err)
 		}
 	}

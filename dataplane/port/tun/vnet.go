@@ -42,13 +42,15 @@ func decode(h, b []byte, o *wire.Offload) bool {
 // of it (hdr_len) is only how much of the packet it had in one piece.
 func decodeGSO(gso uint8, size uint16, b []byte, o *wire.Offload) bool {
 	start := int(o.CsumStart)
+	v4 := b[0]>>4 == 4 && start == int(b[0]&0xf)*4
+	v6 := b[0]>>4 == 6 && start >= wire.IPv6HeaderLen
 	kind, hdr := wire.GSONone, 0
 	switch {
-	case gso == unix.VIRTIO_NET_HDR_GSO_TCPV4 && b[0]>>4 == 4:
+	case gso == unix.VIRTIO_NET_HDR_GSO_TCPV4 && v4:
 		kind = wire.GSOTCP4
-	case gso == unix.VIRTIO_NET_HDR_GSO_TCPV6 && b[0]>>4 == 6:
+	case gso == unix.VIRTIO_NET_HDR_GSO_TCPV6 && v6:
 		kind = wire.GSOTCP6
-	case gso == unix.VIRTIO_NET_HDR_GSO_UDP_L4:
+	case gso == unix.VIRTIO_NET_HDR_GSO_UDP_L4 && (v4 || v6):
 		kind, hdr = wire.GSOUDP, start+wire.UDPHeaderLen
 	}
 	switch kind {
