@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -117,6 +118,44 @@ func TestConcurrentSealersNeverShareANumber(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestReservationsNeverOverlap does nothing but reserve, as fast as it goes.
+func TestReservationsNeverOverlap(t *testing.T) {
+	const workers = 4
+	each := 400_000
+	if raceEnabled || testing.Short() {
+		each = 50_000
+	}
+	out := testOutbound(t, AES128GCM16, true)
+	var firsts [workers][]uint64
+	var start sync.WaitGroup
+	start.Add(workers)
+	var wg sync.WaitGroup
+	for k := range workers {
+		firsts[k] = make([]uint64, 0, each)
+		wg.Go(func() {
+			start.Done()
+			start.Wait()
+			for i := range each {
+				run := out.Reserve(1 + i%3)
+				firsts[k] = append(firsts[k], run.First()<<2|uint64(run.Left()))
+			}
+		})
+	}
+	wg.Wait()
+	all := slices.Concat(firsts[:]...)
+	slices.Sort(all)
+	next := uint64(1)
+	for _, r := range all {
+		if r>>2 != next {
+			t.Fatalf("a run starts at %d, the one before ends in front of %d", r>>2, next)
+		}
+		next += r & 3
+	}
+	if out.Sent() != next-1 {
+		t.Errorf("sent %d, want %d", out.Sent(), next-1)
 	}
 }
 

@@ -2,7 +2,8 @@
 // way, and knows no sockets, goroutines or clocks. It serves alone as well as in the engine.
 //
 // Reading order: suite.go (what can be negotiated, and its sizes), sa.go (an SA's configuration and its two halves), seal.go
-// and open.go (the packet path), window.go (the replay window), cbc.go (the older suites), table.go (from SPI to SA).
+// and open.go (the packet path), window.go (the replay window), cbc.go (the older suites), table.go (from SPI to SA),
+// ivstate.go (IVs of keys that outlive the process).
 //
 //	 0                   8                 8+iv                                    end-icv
 //	┌───────────────────┬─────────────────┬──────────────┬──────────────────────┬──────┐
@@ -15,13 +16,23 @@
 //
 // An Outbound and an Inbound may be used by any number of workers at once. Each worker brings a Scratch of its own. What
 // they share is touched once a run: the sequence counter by one atomic addition (Reserve), the replay window under a
-// mutex, before and after a batch is decrypted (OpenBatch). A mutex once a batch scales as atomics do and is exact.
+// mutex, before and after a batch is decrypted (OpenBatch). A mutex once a batch scales as atomics do and is exact. What
+// status shows (Sent, Received ...) may be asked for at any time. Table has any number of readers, which never wait, and
+// writers that take turns.
 //
 // # Choices
 //
 // The AEAD's IV is the 64-bit sequence number plus a base (RFC 4106 section 3.1 asks only that it never repeats under a
 // key), so that it is unique without state of its own and whoever sets keys by hand can start it where no earlier run
-// has been. A CBC IV is random and new for each packet (RFC 3602 section 3).
+// has been: at the clock in nanoseconds, and with an IVState above whatever was written ahead of use to a file. A CBC IV
+// is random and new for each packet (RFC 3602 section 3).
+//
+// Inbound SPIs are random numbers whose remainder names a worker (Table.Allocate), so that a socket filter can hand each
+// worker its own packets. An SPI is reserved before its SA is keyed, as IKE needs it.
+//
+// With extended sequence numbers what lies left of the window stands for a number of the next subspace (RFC 4303 appendix
+// A2), so that it is dropped as BadICV rather than as TooOld. Without a window the number nearest to the highest so far is
+// meant, so that ESN works there too, which RFC 4303 does not promise.
 //
 // A packet is checked against the window when its worker takes it up, and again when its ICV was right. Between the two
 // others may have moved the window on: what was within it at first is then still accepted if the window's memory, four

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -92,17 +93,33 @@ func (t *Table[T]) Allocate(shards, shard int) (uint32, error) {
 	for range allocateTries {
 		var b [4]byte
 		rand.Read(b[:]) // never fails (Go 1.24)
-		r := uint64(binary.BigEndian.Uint32(b[:]))
-		r += uint64(shard) - r%uint64(shards)
-		if spi := uint32(r); r >= 256 && r == uint64(spi) && t.free(spi) {
-			if t.reserved == nil {
-				t.reserved = map[uint32]struct{}{}
-			}
-			t.reserved[spi] = struct{}{}
+		if spi := shardSPI(binary.BigEndian.Uint32(b[:]), shards, shard); t.reserve(spi) {
 			return spi, nil
 		}
 	}
 	return 0, fmt.Errorf("esp: %w for shard %d of %d", ErrNoSPI, shard, shards)
+}
+
+// shardSPI moves a random number to the shard, by less than the number of shards. It returns 0 where that leads out of 32
+// bits.
+func shardSPI(random uint32, shards, shard int) uint32 {
+	n := uint64(random) - uint64(random)%uint64(shards) + uint64(shard)
+	if n > math.MaxUint32 {
+		return 0
+	}
+	return uint32(n)
+}
+
+// reserve takes an SPI if it may be given out. The caller holds t.mu.
+func (t *Table[T]) reserve(spi uint32) bool {
+	if spi < 256 || !t.free(spi) {
+		return false
+	}
+	if t.reserved == nil {
+		t.reserved = map[uint32]struct{}{}
+	}
+	t.reserved[spi] = struct{}{}
+	return true
 }
 
 // free says whether an SPI may be given out. The caller holds t.mu.

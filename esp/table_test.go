@@ -2,6 +2,7 @@ package esp
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -101,6 +102,49 @@ func TestAllocateSPI(t *testing.T) {
 	}
 }
 
+func TestReserveTakesOnlyFreeSPIs(t *testing.T) {
+	var table Table[int]
+	table.Insert(1000, 1)
+	table.mu.Lock()
+	defer table.mu.Unlock()
+	for _, c := range []struct {
+		spi  uint32
+		want bool
+	}{{0, false}, {255, false}, {256, true}, {256, false}, {1000, false}, {1001, true}} {
+		if got := table.reserve(c.spi); got != c.want {
+			t.Errorf("SPI %d: %v, want %v", c.spi, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		random        uint32
+		shards, shard int
+		want          uint32
+	}{
+		{1003, 1, 0, 1003}, {1003, 4, 1, 1001}, {1000, 4, 3, 1003}, {1000, 7, 0, 994},
+		{math.MaxUint32, 2, 0, math.MaxUint32 - 1}, {math.MaxUint32, 7, 3, math.MaxUint32}, {math.MaxUint32, 7, 4, 0},
+	} {
+		if got := shardSPI(c.random, c.shards, c.shard); got != c.want {
+			t.Errorf("shardSPI(%d, %d, %d): %d, want %d", c.random, c.shards, c.shard, got, c.want)
+		}
+	}
+}
+
+// TestNothingIsFoundWhereSomethingWas looks up also SPI 0, which stands in front of what is not ESP (RFC 3948 section 2.2).
+func TestNothingIsFoundWhereSomethingWas(t *testing.T) {
+	var table Table[*int]
+	for i := range uint32(12) {
+		table.Insert(256+i, new(int))
+	}
+	for i := range uint32(12) {
+		table.Delete(256 + i)
+	}
+	for spi := range uint32(300) {
+		if v, ok := table.Lookup(spi); ok || v != nil || table.Delete(spi) {
+			t.Fatalf("SPI %d is found", spi)
+		}
+	}
+}
+
 // TestTableReadersBesideWriter looks up what is always there while others come and go and the table grows and shrinks.
 func TestTableReadersBesideWriter(t *testing.T) {
 	const always, coming = 500, 3000
@@ -177,14 +221,28 @@ func TestTableGrowsByFactors(t *testing.T) {
 			table.Delete(e.spi)
 		}
 	}
-	// Deletions leave tombstones; insertions in turn with deletions must not fill the table with them.
-	for i := range n {
+}
+
+// TestTombstonesDoNotFillTheTable lets many SPIs come and go one after the other, as rekeying does. A probe ends only at a
+// slot that was never used.
+func TestTombstonesDoNotFillTheTable(t *testing.T) {
+	var table Table[int]
+	for i := range uint32(20) {
+		table.Insert(300+i, 0)
+	}
+	for i := range 10_000 {
 		spi := uint32(1<<20 + i)
 		table.Insert(spi, i)
 		table.Delete(spi)
-	}
-	if got := len(*table.slots.Load()); got > 1<<20 {
-		t.Errorf("%d slots for %d entries", got, table.Len())
+		slots, unused := *table.slots.Load(), 0
+		for k := range slots {
+			if slots[k].Load() == nil {
+				unused++
+			}
+		}
+		if 4*unused < len(slots) || len(slots) > 128 {
+			t.Fatalf("after %d: %d of %d slots are unused, for %d entries", i, unused, len(slots), table.Len())
+		}
 	}
 }
 
