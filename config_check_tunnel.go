@@ -91,6 +91,9 @@ func (k *checker) ends(path keyPath, p *IPsecConfig) {
 		return
 	}
 	own := k.cfg.Underlay.Addresses
+	if slices.Contains(own, netip.Addr{}) {
+		return // a mistake there, which has been told
+	}
 	sameFamily := func(a netip.Addr) bool { return a.Is4() == p.Remote.Is4() }
 	switch {
 	case p.Local.IsValid() && !slices.Contains(own, p.Local):

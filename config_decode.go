@@ -111,7 +111,9 @@ func (d *decoder) each(n *node, path keyPath, want string, f func(key *node, val
 		case e.key.kind != scalar:
 			d.fail(e.key, path.to("?"), "a plain name", "%s is not supported as a key", e.key.text)
 		case before != nil:
-			d.fail(e.key, at, "", "%q is given twice; the first is at %s:%d", e.key.text, before.src.name, before.line)
+			// The path is the first one's too, which may have mistakes of its own.
+			d.fail(e.key, path.to(e.key.text, "twice"), "", "%q is given twice; the first is at %s:%d", e.key.text, before.src.name, before.line)
+			d.errs[len(d.errs)-1].err.Key = at.String()
 		default:
 			first[e.key.text] = e.key
 			d.places[at.id()] = e.value
@@ -135,7 +137,7 @@ func (d *decoder) object(n *node, path keyPath, name string, f fields) {
 		case ok:
 			read(value, at)
 		case later:
-			d.fail(key, at, "", "%s: not supported yet by this version", what)
+			d.fail(key, at, "", "not supported yet by this version (%s)", what)
 		default:
 			d.unknown(key, value, at, slices.Concat(slices.Collect(maps.Keys(f)), slices.Collect(maps.Keys(unsupported[name]))))
 		}
@@ -148,7 +150,7 @@ var emptyAllowed = map[string]bool{"vrfs": true, "tunnels": true, "defaults": tr
 
 // unknown notes an unknown key. Its value may be the secret of a misspelt key, so it stays out of the excerpt.
 func (d *decoder) unknown(key, value *node, path keyPath, known []string) {
-	key.src.hide(key.line, key.column+len([]rune(key.text)), lastOf(value)-key.line)
+	key.src.hide(key.line, key.column+len([]rune(key.text+": ")), lastOf(value)-key.line)
 	slices.Sort(known)
 	want := "one of " + strings.Join(known, ", ")
 	if close := closest(key.text, known); close != "" {
@@ -183,15 +185,14 @@ func (d *decoder) list(n *node, path keyPath) []*node {
 	return n.items
 }
 
-// listOf reads the elements of a list, leaving out those that are wrong.
+// listOf reads the elements of a list. Those that are wrong are there as zero values, so that the others keep their indices.
 func listOf[T any](d *decoder, into *[]T, one func(n *node, path keyPath) (T, bool)) func(*node, keyPath) {
 	return func(n *node, path keyPath) {
 		*into = nil
 		for i, item := range d.list(n, path) {
 			v, ok := one(item, path.index(i))
 			if !ok {
-				d.broken[path.id()] = true // the indices of checks that come later do not fit any more
-				continue
+				d.broken[path.index(i).id()] = true
 			}
 			*into = append(*into, v)
 		}

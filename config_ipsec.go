@@ -59,9 +59,9 @@ func (d *decoder) remote(n *node, path keyPath) (netip.Addr, bool) {
 	const want = "an IPv4 or IPv6 address"
 	switch {
 	case s == "any" || s == "%any":
-		d.fail(n, path, want, "%q: tunnels for any peer: not supported yet by this version", s)
+		d.fail(n, path, want, "%q: not supported yet by this version (tunnels for any peer)", s)
 	case hostName.MatchString(s):
-		d.fail(n, path, want, "%q: peers by host name: not supported yet by this version", s)
+		d.fail(n, path, want, "%q: not supported yet by this version (peers by host name)", s)
 	default:
 		d.fail(n, path, want, "%q is no address", s)
 	}

@@ -1,7 +1,9 @@
 package warren
 
 import (
+	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -154,7 +156,20 @@ func (d *decoder) mssClamp(n *node, path keyPath) (int, bool) {
 		}
 		return 0, true
 	}
-	return number(d, minMTU4, maxMTU)(n, path)
+	v, err := strconv.Atoi(n.text)
+	if n.kind != scalar || err != nil || v < minMTU4 || v > maxMTU {
+		d.fail(n, path, fmt.Sprintf("yes, no, or a number of bytes from %d to %d", minMTU4, maxMTU), "%s is none of these", quoted(n))
+		return 0, false
+	}
+	return v, true
+}
+
+// quoted is a node in a message.
+func quoted(n *node) string {
+	if n.kind == scalar {
+		return strconv.Quote(n.text)
+	}
+	return n.kind.String()
 }
 
 // route reads a prefix, or a mapping with its weight.

@@ -35,6 +35,13 @@ func (s *Segmenter) Reset(slot []byte, off, n int, o *Offload) bool {
 	if hdr > maxHeaders || hdr > n || o.Size == 0 || int(o.CsumStart)+transport > hdr || csum+2 > hdr {
 		return false
 	}
+	ip := IPv4HeaderLen
+	if slot[off]>>4 == 6 {
+		ip = IPv6HeaderLen
+	}
+	if int(o.CsumStart) < ip || int(o.CsumOffset) < 6 {
+		return false
+	}
 	s.slot, s.off, s.end, s.o, s.index, s.csum = slot, off, off+n, *o, 0, csum
 	copy(s.headers[:hdr], slot[off:])
 	return true

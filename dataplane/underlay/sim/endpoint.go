@@ -155,4 +155,3 @@ func (q *queue) take(rx *dataplane.Rx) bool {
 	}
 	return len(rx.Trains)+len(rx.Errors) > 0
 }
-

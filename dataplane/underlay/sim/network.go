@@ -224,4 +224,3 @@ func (n *Network) deliver(d *datagram) {
 		n.stats.Full++
 	}
 }
-

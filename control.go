@@ -1,0 +1,193 @@
+package warren
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// The control socket speaks HTTP with JSON bodies over a Unix socket, so that curl can talk to it as well as the program:
+//
+//	GET /v1/status           Status
+//	GET /v1/routes?prefix=P  []RouteStatus
+//
+// Only the user who runs the engine may connect (mode 0600).
+
+// ServeControl answers questions about the engine on a listener made by ListenControl, until ctx ends. It closes the
+// listener.
+func (e *Engine) ServeControl(ctx context.Context, ln net.Listener) error {
+	srv := &http.Server{Handler: e.controlHandler(), ReadHeaderTimeout: 5 * time.Second}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			_ = srv.Close()
+		}
+	}()
+	err := srv.Serve(ln)
+	if ctx.Err() != nil {
+		<-stopped
+		return nil
+	}
+	return fmt.Errorf("serve control socket: %w", err)
+}
+
+// ListenControl makes the Unix socket at path, for its owner alone. A socket that nobody listens on any more, as kill -9
+// leaves it, is replaced; one that another process listens on is an error.
+func ListenControl(ctx context.Context, path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make folder of control socket: %w", err)
+	}
+	dialer := net.Dialer{Timeout: time.Second}
+	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("control socket %s is in use by another warren; give this one a socket of its own with control: {socket: PATH}", path)
+	}
+	if st, err := os.Lstat(path); err == nil {
+		if st.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("control socket %s: there is a file of that name that is no socket", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove stale control socket: %w", err)
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("protect control socket: %w", err)
+	}
+	return ln, nil
+}
+
+func (e *Engine) controlHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, http.StatusOK, e.Status())
+	})
+	mux.HandleFunc("GET /v1/routes", func(w http.ResponseWriter, r *http.Request) {
+		var prefix netip.Prefix
+		if p := r.URL.Query().Get("prefix"); p != "" {
+			var err error
+			if prefix, err = parsePrefixOrAddr(p); err != nil {
+				writeJSON(w, http.StatusBadRequest, controlError{err.Error()})
+				return
+			}
+		}
+		writeJSON(w, http.StatusOK, e.Routes(prefix))
+	})
+	return mux
+}
+
+type controlError struct {
+	Error string `json:"error"`
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v) // the client went away: nothing to do about it
+}
+
+// parsePrefixOrAddr takes 10.0.0.0/8 and 10.0.0.1 alike.
+func parsePrefixOrAddr(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix such as 10.0.0.0/8", s)
+	}
+	return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+}
+
+// Client asks a running engine through its control socket.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// ErrNotRunning says that nobody answers on the control socket.
+var ErrNotRunning = errors.New("no engine answers")
+
+// NewClient returns a client of the engine whose control socket is at path.
+func NewClient(path string) *Client {
+	c := &Client{path: path}
+	c.http.Timeout = 10 * time.Second
+	c.http.Transport = &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}
+	return c
+}
+
+// Status asks for the engine's status.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	s := new(Status)
+	return s, c.get(ctx, "/v1/status", s)
+}
+
+// Routes asks for the routes that cover prefix and those within it, or for all where prefix is "".
+func (c *Client) Routes(ctx context.Context, prefix string) ([]RouteStatus, error) {
+	var rs []RouteStatus
+	return rs, c.get(ctx, "/v1/routes?prefix="+url.QueryEscape(prefix), &rs)
+}
+
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://warren"+path, nil)
+	if err != nil {
+		return fmt.Errorf("ask engine: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var op *net.OpError
+		switch {
+		case errors.Is(err, os.ErrPermission):
+			return fmt.Errorf("control socket %s belongs to another user: %w", c.path, os.ErrPermission)
+		case errors.As(err, &op) && op.Op == "dial":
+			return fmt.Errorf("%w on %s: start one with `warren run FILE`, or name its socket with --socket", ErrNotRunning, c.path)
+		}
+		return fmt.Errorf("ask engine: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var ce controlError
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+		if json.Unmarshal(b, &ce) == nil && ce.Error != "" {
+			return errors.New(ce.Error)
+		}
+		return fmt.Errorf("ask engine: %s", resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("read engine's answer: %w", err)
+	}
+	return nil
+}
+
+// DefaultSocket is where the control socket is unless the configuration says otherwise: /run/warren/warren.sock for root,
+// else warren.sock in the user's runtime folder.
+func DefaultSocket() string {
+	if os.Geteuid() == 0 {
+		return "/run/warren/warren.sock"
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "warren.sock")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("warren-%d.sock", os.Geteuid()))
+}

@@ -1,0 +1,101 @@
+package warren
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Status is what an engine tells of itself at one moment. All counters only ever grow while the engine runs. There are no
+// secrets in it.
+type Status struct {
+	// State is "running", or "stopped" where Run has not been called or has returned.
+	State   string        `json:"state"`
+	Started time.Time     `json:"started,omitzero"`
+	Uptime  time.Duration `json:"uptime_ns"`
+	// Underlays are the sockets that carry sealed packets.
+	Underlays []UnderlayStatus `json:"underlays"`
+	VRFs      []VRFStatus      `json:"vrfs"`
+	Tunnels   []TunnelStatus   `json:"tunnels"`
+	// Workers tell what each of them dropped; Drops is their sum by reason.
+	Workers []WorkerStatus    `json:"workers"`
+	Drops   map[string]uint64 `json:"drops"`
+}
+
+// UnderlayStatus tells of one underlay.
+type UnderlayStatus struct {
+	Name  string         `json:"name"`
+	Local netip.AddrPort `json:"local"`
+}
+
+// VRFStatus tells of one routing domain.
+type VRFStatus struct {
+	Name   string     `json:"name"`
+	Port   PortStatus `json:"port"`
+	Routes int        `json:"routes"`
+}
+
+// PortStatus tells of a vrf's port.
+type PortStatus struct {
+	// Kind is "tun" or "netstack".
+	Kind      string         `json:"kind"`
+	Name      string         `json:"name"`
+	MTU       int            `json:"mtu"`
+	Addresses []netip.Prefix `json:"addresses"`
+}
+
+// TunnelStatus tells of one tunnel.
+type TunnelStatus struct {
+	Name string `json:"name"`
+	VRF  string `json:"vrf"`
+	// Kind is "ipsec".
+	Kind string `json:"kind"`
+	// State is "up" when there is something to seal with, "down" otherwise.
+	State    string         `json:"state"`
+	Local    netip.AddrPort `json:"local"`
+	Remote   netip.AddrPort `json:"remote"`
+	Encap    string         `json:"encap"`
+	InnerMTU int            `json:"inner_mtu"`
+	// Clear packets and their bytes.
+	OutPackets uint64            `json:"out_packets"`
+	OutBytes   uint64            `json:"out_bytes"`
+	InPackets  uint64            `json:"in_packets"`
+	InBytes    uint64            `json:"in_bytes"`
+	Drops      map[string]uint64 `json:"drops"`
+	Children   []ChildStatus     `json:"children"`
+}
+
+// ChildStatus tells of one child SA, both ways.
+type ChildStatus struct {
+	Name     string   `json:"name"`
+	Suite    string   `json:"suite"`
+	ESN      bool     `json:"esn"`
+	SPIOut   string   `json:"spi_out"`
+	SPIIn    string   `json:"spi_in"`
+	LocalTS  []string `json:"local_ts"`
+	RemoteTS []string `json:"remote_ts"`
+	// Sent is how many sequence numbers have been used, Received the highest one that has arrived.
+	Sent         uint64 `json:"sent"`
+	Received     uint64 `json:"received"`
+	ReplayWindow int    `json:"replay_window"`
+}
+
+// WorkerStatus tells what one worker dropped, by reason.
+type WorkerStatus struct {
+	Name  string            `json:"name"`
+	Drops map[string]uint64 `json:"drops"`
+}
+
+// RouteStatus tells of one route.
+type RouteStatus struct {
+	VRF    string       `json:"vrf"`
+	Prefix netip.Prefix `json:"prefix"`
+	Hops   []HopStatus  `json:"hops"`
+}
+
+// HopStatus tells of one of a route's next hops.
+type HopStatus struct {
+	// Via is a tunnel's or a port's name, or "unreachable".
+	Via    string `json:"via"`
+	Kind   string `json:"kind"`
+	Weight uint32 `json:"weight"`
+}

@@ -1,0 +1,230 @@
+package warren
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/routing/fib"
+	"github.com/warrenvpn/warren/tunnel/ipsec"
+)
+
+// ivKeeper keeps the IVs of a tunnel that is keyed by hand from coming back.
+type ivKeeper struct {
+	state *esp.IVState
+	name  string
+	// failing: the state file could not be written at the last tick.
+	failing bool
+}
+
+// openTunnel makes a tunnel, keys it and notes its routes.
+func (s *site) openTunnel(cfg *TunnelConfig) error {
+	v := s.vrfNamed(cfg.VRF)
+	path, err := s.path(cfg.IPsec)
+	if err != nil {
+		return err
+	}
+	t := &tunnel{cfg: cfg, vrf: v}
+	var local []netip.Addr
+	for _, p := range cfg.Addresses {
+		local = append(local, p.Addr())
+	}
+	t.index, err = s.plane.AddTunnel(dataplane.TunnelConfig{VRF: v.vrf, Local: local, MSSClamp: cfg.MSSClamp},
+		func(index uint32) (dataplane.Tunnel, error) {
+			t.ipsec = s.gateway.NewTunnel(index, ipsec.Config{Name: cfg.Name, DF: ipsec.DF(cfg.IPsec.DF), MTU: cfg.MTU,
+				Keepalive: cfg.IPsec.Keepalive, Roam: true})
+			return t.ipsec, nil
+		})
+	if err != nil {
+		return err
+	}
+	s.tunnels = append(s.tunnels, t)
+	if err := t.keyByHand(s); err != nil {
+		return err
+	}
+	t.ipsec.SetPath(path)
+	s.routeTunnel(t)
+	return nil
+}
+
+// path finds the underlay from which a tunnel's peer is reached.
+func (s *site) path(cfg *IPsecConfig) (*dataplane.Path, error) {
+	wantUDP := cfg.Encap != EncapNever
+	for _, u := range s.underlays {
+		local := u.Local().Addr()
+		if u.Encap().UDP != wantUDP || local.Is4() != cfg.Remote.Is4() || cfg.Local.IsValid() && cfg.Local != local {
+			continue
+		}
+		p := &dataplane.Path{Underlay: u, Remote: netip.AddrPortFrom(cfg.Remote, 0)}
+		if wantUDP {
+			p.Remote = netip.AddrPortFrom(cfg.Remote, cfg.RemotePort)
+		}
+		return p, nil
+	}
+	return nil, fmt.Errorf("no underlay address from which %v can be reached", cfg.Remote)
+}
+
+// keyByHand makes the one child SA of a tunnel with static keys.
+func (t *tunnel) keyByHand(s *site) error {
+	k := t.cfg.IPsec.Static
+	suite, err := esp.ParseSuite(k.Suite)
+	if err != nil {
+		return err
+	}
+	out := esp.Config{SPI: k.Out.SPI, Suite: suite, Key: k.Out.Key, ESN: k.ESN}
+	if suite.AEAD() {
+		// Keys by hand outlive the process, so that IVs must go on where the last one stopped: at the clock, which only
+		// goes forward, or behind what the state file remembers.
+		clock := uint64(time.Now().UnixNano())
+		out.IVBase = clock
+		if k.StateFile != "" {
+			if t.iv.state, err = esp.OpenIVState(k.StateFile, clock); err != nil {
+				return err
+			}
+			t.iv.name = t.cfg.Name
+			out.IVBase, out.IVState = 0, t.iv.state
+		}
+	}
+	child := &ipsec.Child{Name: t.cfg.Name}
+	if child.Out, err = esp.NewOutbound(out); err != nil {
+		return err
+	}
+	if child.In, err = esp.NewInbound(esp.Config{SPI: k.In.SPI, Suite: suite, Key: k.In.Key, ESN: k.ESN, ReplayWindow: t.cfg.IPsec.ReplayWindow}); err != nil {
+		return err
+	}
+	child.Local, child.Remote = selectors(t.cfg.IPsec.Child.LocalTS), selectors(t.cfg.IPsec.Child.RemoteTS)
+	return t.ipsec.AddChild(child)
+}
+
+// selectors returns what a child covers: everything of both families unless it is configured.
+func selectors(cfg []SelectorConfig) []ipsec.Selector {
+	if len(cfg) == 0 {
+		return []ipsec.Selector{ipsec.PrefixSelector(netip.MustParsePrefix("0.0.0.0/0")), ipsec.PrefixSelector(netip.MustParsePrefix("::/0"))}
+	}
+	out := make([]ipsec.Selector, len(cfg))
+	for i, c := range cfg {
+		out[i] = ipsec.PrefixSelector(c.Prefix)
+		out[i].Proto, out[i].FromPort, out[i].ToPort = c.Proto, c.FromPort, c.ToPort
+		if c.FromPort == 0 && c.ToPort == 0 {
+			out[i].ToPort = 65535
+		}
+	}
+	return out
+}
+
+// routeTunnel notes the routes that a tunnel brings: those configured, the other ends of its point-to-point pairs, and
+// where its selectors name networks, the remote ones into the tunnel and the local ones out through the port.
+func (s *site) routeTunnel(t *tunnel) {
+	hop := dataplane.TunnelHop(t.index)
+	for _, r := range t.cfg.Routes {
+		t.vrf.route(r.Prefix, hop, r.Weight)
+	}
+	for _, p := range t.cfg.Addresses {
+		t.vrf.route(p, hop, 1)
+	}
+	// Our own ends are not behind the tunnel, whatever the pair's prefix says.
+	for _, p := range t.cfg.Addresses {
+		own := netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
+		if _, taken := t.vrf.routes[own]; !taken {
+			t.vrf.routes[own] = []fib.Hop{{ID: dataplane.HopUnreachable, Weight: 1}}
+		}
+	}
+	for _, ts := range t.cfg.IPsec.Child.RemoteTS {
+		if ts.Prefix.Bits() > 0 {
+			t.vrf.route(ts.Prefix, hop, 1)
+		}
+	}
+	for _, ts := range t.cfg.IPsec.Child.LocalTS {
+		if ts.Prefix.Bits() > 0 && t.vrf.port != nil && !slices.ContainsFunc(t.vrf.routes[ts.Prefix.Masked()], isTunnel) {
+			t.vrf.route(ts.Prefix, t.vrf.hop, 1)
+		}
+	}
+}
+
+func isTunnel(h fib.Hop) bool {
+	_, ok := dataplane.HopTunnel(h.ID)
+	return ok
+}
+
+// tick does once a second what is due by the clock, until ctx ends.
+func (s *site) tick(ctx context.Context) {
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		s.gateway.Tick(s.send)
+		for _, t := range s.tunnels {
+			t.iv.extend(s)
+		}
+	}
+}
+
+// send sends one frame for the control side.
+func (s *site) send(f dataplane.Frame) {
+	sender := s.senders[f.Path.Underlay]
+	if sender == nil {
+		sender = f.Path.Underlay.NewSender()
+		s.senders[f.Path.Underlay] = sender
+	}
+	sender.Send([]dataplane.Frame{f})
+}
+
+// extend writes ahead in the state file. When that fails the tunnel goes on with what it was allowed before, and then
+// stops; the failure is logged when it begins and when it ends.
+func (k *ivKeeper) extend(s *site) {
+	if k.state == nil {
+		return
+	}
+	err := k.state.Extend()
+	switch {
+	case err != nil && !k.failing:
+		s.log.Error("IV state cannot be kept: the tunnel stops when the IVs it was allowed are used up", "tunnel", k.name, "error", err)
+	case err == nil && k.failing:
+		s.log.Info("IV state is kept again", "tunnel", k.name)
+	}
+	k.failing = err != nil
+}
+
+// Down takes a tunnel out of the routes and closes its SAs: packets that only it could carry are refused with an ICMP
+// error, and where others have the same prefixes, these take over. It stays down until the engine is run again.
+func (e *Engine) Down(name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.site == nil {
+		return ErrNotUp
+	}
+	return e.site.down(name)
+}
+
+func (s *site) down(name string) error {
+	for _, t := range s.tunnels {
+		if t.cfg.Name != name {
+			continue
+		}
+		hop := dataplane.TunnelHop(t.index)
+		for p, hops := range t.vrf.vrf.Table().All() {
+			left := slices.DeleteFunc(slices.Clone(hops), func(h fib.Hop) bool { return h.ID == hop })
+			if len(left) == len(hops) {
+				continue
+			}
+			if len(left) == 0 { // fail closed: what belonged to the tunnel must not find another way
+				left = []fib.Hop{{ID: dataplane.HopUnreachable, Weight: 1}}
+			}
+			if err := t.vrf.vrf.Table().Insert(p, left); err != nil {
+				return fmt.Errorf("take tunnel %q down: %w", name, err)
+			}
+		}
+		t.ipsec.Close()
+		s.log.Info("tunnel was taken down", "tunnel", name)
+		return nil
+	}
+	return fmt.Errorf("there is no tunnel %q", name)
+}

@@ -1,0 +1,174 @@
+package warren
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/port/netstack"
+)
+
+// Engine is one running instance. A process may hold several.
+type Engine struct {
+	cfg *Config
+	log *slog.Logger
+	// network makes underlays instead of sockets, where there is a simulated network.
+	network Network
+
+	mu   sync.Mutex
+	site *site
+	// up is closed when the site is up, and replaced when it has gone.
+	up chan struct{}
+}
+
+// Option changes how an engine is made.
+type Option func(*Engine)
+
+// WithLogger makes the engine log there; without it the engine is silent.
+func WithLogger(l *slog.Logger) Option { return func(e *Engine) { e.log = l } }
+
+// Network makes underlays: what carries sealed packets in place of the system's sockets.
+type Network interface {
+	// Underlay attaches at an address and port with so many receive queues.
+	Underlay(local netip.AddrPort, queues int) (dataplane.Underlay, error)
+}
+
+// WithNetwork makes the engine send its sealed packets through a network of the caller's, as a test's simulated one.
+func WithNetwork(n Network) Option { return func(e *Engine) { e.network = n } }
+
+// ErrNotUp says that the engine is not running.
+var ErrNotUp = errors.New("engine is not running")
+
+// New checks the configuration and returns an engine that has not been started. The configuration is not changed, and the
+// caller must not change it any more.
+func New(cfg *Config, options ...Option) (*Engine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg.withDefaults(), log: slog.New(slog.DiscardHandler), up: make(chan struct{})}
+	for _, o := range options {
+		o(e)
+	}
+	return e, nil
+}
+
+// Run opens ports and underlays, moves packets until ctx ends, and returns when everything it started is gone. An error
+// says what could not be opened, or what failed for good.
+func (e *Engine) Run(ctx context.Context) error {
+	s, err := e.start()
+	if err != nil {
+		return err
+	}
+	e.log.Info("engine is up", "tunnels", len(s.tunnels), "vrfs", len(s.vrfs))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var ticking sync.WaitGroup
+	ticking.Go(func() { s.tick(ctx) })
+	err = s.plane.Run(ctx)
+	cancel()
+	ticking.Wait()
+	e.mu.Lock()
+	e.site, e.up = nil, make(chan struct{})
+	e.mu.Unlock()
+	s.release()
+	e.log.Info("engine is down")
+	return err
+}
+
+// start builds the site. Nothing is left open if it fails.
+func (e *Engine) start() (*site, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.site != nil {
+		return nil, errors.New("run engine: it is running already")
+	}
+	s, err := build(e.cfg, e.log, e.network)
+	if err != nil {
+		return nil, err
+	}
+	e.site = s
+	close(e.up)
+	return s, nil
+}
+
+// running returns the site, waiting for it to come up.
+func (e *Engine) running(ctx context.Context) (*site, error) {
+	for {
+		e.mu.Lock()
+		s, up := e.site, e.up
+		e.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		select {
+		case <-up:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrNotUp, context.Cause(ctx))
+		}
+	}
+}
+
+// listenWait is how long Listen and ListenPacket wait for an engine that is just being started.
+const listenWait = 5 * time.Second
+
+// DialContext connects to an address behind the tunnels through the engine's own stack: the one of the vrf that has a
+// netstack port. network is tcp, tcp4, tcp6, udp, udp4 or udp6; the address is numeric. It waits for an engine that is
+// being started.
+func (e *Engine) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	st, err := e.stack(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s %s: %w", network, address, err)
+	}
+	return st.DialContext(ctx, network, address)
+}
+
+// Listen listens on an address of the engine's own stack, for tcp, tcp4 or tcp6.
+func (e *Engine) Listen(network, address string) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), listenWait)
+	defer cancel()
+	st, err := e.stack(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s %s: %w", network, address, err)
+	}
+	return st.Listen(network, address)
+}
+
+// ListenPacket listens on an address of the engine's own stack, for udp, udp4 or udp6.
+func (e *Engine) ListenPacket(network, address string) (net.PacketConn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), listenWait)
+	defer cancel()
+	st, err := e.stack(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s %s: %w", network, address, err)
+	}
+	return st.ListenPacket(network, address)
+}
+
+// Ping sends an ICMP echo request from the engine's own stack and returns how long the answer took.
+func (e *Engine) Ping(ctx context.Context, dst netip.Addr) (time.Duration, error) {
+	st, err := e.stack(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("ping %v: %w", dst, err)
+	}
+	return st.Ping(ctx, dst)
+}
+
+// stack returns the built-in stack.
+func (e *Engine) stack(ctx context.Context) (*netstack.Port, error) {
+	s, err := e.running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range s.vrfs {
+		if v.stack != nil {
+			return v.stack, nil
+		}
+	}
+	return nil, errors.New("no vrf has a stack of its own: give one `port: {netstack: {addresses: [...]}}`")
+}
