@@ -37,19 +37,17 @@ func FuzzInside(f *testing.F) {
 	f.Add(framed(innerPacket(6, 60, 0), 41))
 	f.Add(framed(nil, 59))
 	f.Add(append(bytes.Repeat([]byte{0x45}, 14), 200, 4))
-	scratch := NewScratch()
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		if len(plain) == 0 {
 			return
 		}
 		plain = append(make([]byte, -len(plain)&15), plain...) // whole blocks, the trailer kept
+		// All suites share what looks inside. This one has no random IVs, so that the fuzzer sees the same path twice.
+		out, in, scratch := testOutbound(t, AES128GCM16, false), testInbound(t, AES128GCM16, false, 64), NewScratch()
 		want, inside := slowInside(plain)
-		for _, s := range []Suite{AES128GCM16, AES256SHA512} {
-			out, in := testOutbound(t, s, false), testInbound(t, s, false, 64)
-			got, v, _ := openOne(in, scratch, sealRaw(t, out, scratch, plain))
-			if v != want || v == OK && !bytes.Equal(got, inside) {
-				t.Errorf("%v: %x: %v %x, want %v %x", s, plain, v, got, want, inside)
-			}
+		got, v, _ := openOne(in, scratch, sealRaw(t, out, scratch, plain))
+		if v != want || v == OK && !bytes.Equal(got, inside) {
+			t.Errorf("%x: %v %x, want %v %x", plain, v, got, want, inside)
 		}
 	})
 }

@@ -50,11 +50,19 @@ func (b *Batch) Reset() { b.n = 0 }
 // Len returns how many datagrams the batch holds.
 func (b *Batch) Len() int { return b.n }
 
-// Add adds a datagram of at least 4 bytes, an ESP packet from the SPI on. There must be room for it.
-func (b *Batch) Add(datagram []byte) {
+// Add adds a datagram of any length, an ESP packet from the SPI on. It is borrowed until Reset. Add reports false, and adds
+// nothing, where the batch is full.
+func (b *Batch) Add(datagram []byte) bool {
+	if b.n == MaxBatch {
+		return false
+	}
 	b.items[b.n].datagram = datagram
 	b.n++
+	return true
 }
+
+// Full says whether the batch has no room left.
+func (b *Batch) Full() bool { return b.n == MaxBatch }
 
 // Datagram returns the datagram that was added as number i.
 func (b *Batch) Datagram(i int) []byte { return b.items[i].datagram }

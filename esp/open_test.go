@@ -104,7 +104,7 @@ func TestTooShort(t *testing.T) {
 	for _, s := range Suites() {
 		in, scratch := testInbound(t, s, false, 64), NewScratch()
 		good := sealedRun(t, testOutbound(t, s, false), 1, 40)[0]
-		for n := 4; n < len(good); n++ {
+		for n := range good {
 			v := func() Verdict { _, v, _ := openOne(in, scratch, bytes.Clone(good[:n])); return v }()
 			if v != TooShort && v != BadICV {
 				t.Errorf("%v: %d bytes of %d: %v", s, n, len(good), v)
@@ -140,6 +140,25 @@ func TestBatchMixesVerdicts(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestBatchIsBounded(t *testing.T) {
+	batch := new(Batch)
+	for i := range MaxBatch {
+		if batch.Full() || batch.Len() != i || !batch.Add(nil) {
+			t.Fatalf("no room for datagram %d", i)
+		}
+	}
+	if !batch.Full() || batch.Add(nil) || batch.Len() != MaxBatch {
+		t.Error("a full batch takes one more")
+	}
+	testInbound(t, AES128GCM16, false, 64).OpenBatch(NewScratch(), batch)
+	if _, _, v := batch.Result(MaxBatch - 1); v != TooShort {
+		t.Error(v)
+	}
+	if batch.Reset(); batch.Full() || batch.Len() != 0 {
+		t.Error("not empty after Reset")
 	}
 }
 

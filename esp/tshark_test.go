@@ -68,7 +68,7 @@ func TestTsharkDecrypts(t *testing.T) {
 		}
 		fresh, expect := tsharkPackets(t, sa)
 		frames, want = append(frames, fresh...), append(want, expect...)
-		// One bit in the ICV, which tshark must notice. It decrypts all the same, but for AES-GCM.
+		// One bit in the ICV, which tshark must notice. It decrypts all the same.
 		damaged := bytes.Clone(fresh[1])
 		damaged[len(damaged)-1] ^= 1
 		frames, want = append(frames, damaged), append(want, strings.Replace(expect[1], " 1 ", " 0 ", 1))
