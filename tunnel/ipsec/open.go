@@ -54,7 +54,10 @@ func (g *Gateway) Open(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.T
 			ctx.Counters.Drop(r, 0, 1)
 			continue
 		}
-		b.Add(d)
+		if !b.Add(d) {
+			g.openRun(ctx, s, child, u, tr, out)
+			b.Add(d)
+		}
 	}
 	g.openRun(ctx, s, child, u, tr, out)
 }
