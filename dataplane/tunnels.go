@@ -71,19 +71,6 @@ func (t *tunnelTable) allocate() uint32 {
 	return t.next
 }
 
-// all calls f for every tunnel in the order of index.
-func (t *tunnelTable) all(f func(*tunnelEntry)) {
-	s := t.snapshot.Load()
-	if s == nil {
-		return
-	}
-	for i := range *s {
-		if e := (*s)[i].Load(); e != nil {
-			f(e)
-		}
-	}
-}
-
 // TunnelConfig is what the plane wants to know of a tunnel.
 type TunnelConfig struct {
 	VRF *VRF

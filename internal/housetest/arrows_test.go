@@ -43,7 +43,7 @@ var arrows = []arrow{
 
 	// Each kind of tunnel stands alone; the IKE machine emits plain values and does not know what they will key.
 	{from: "tunnel", to: []string{"dataplane", "dataplane/packet", "dataplane/wire", "dataplane/counter", "esp/..."},
-		tests: []string{"dataplane/..."}},
+		tests: []string{"dataplane/...", "routing/fib"}},
 	{from: "tunnel/ike", to: []string{"tunnel/ike/..."}},
 
 	{from: ".", to: []string{"dataplane/...", "tunnel/...", "routing/...", "esp/..."}, tests: []string{"bench/..."}},
