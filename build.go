@@ -128,7 +128,7 @@ func (s *site) openUnderlays(network Network) error {
 			return err
 		}
 	}
-	return nil
+	return s.openRaw(network, addrs)
 }
 
 func (s *site) addUnderlay(u dataplane.Underlay) error {

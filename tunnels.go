@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/underlay/raw"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/routing/fib"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
@@ -148,6 +149,34 @@ func (s *site) routeTunnel(t *tunnel) {
 func isTunnel(h fib.Hop) bool {
 	_, ok := dataplane.HopTunnel(h.ID)
 	return ok
+}
+
+// openRaw opens the underlays of IP protocol 50 that tunnels with `encap: never` want.
+func (s *site) openRaw(network Network, addrs []netip.Addr) error {
+	for _, a := range addrs {
+		wanted := slices.ContainsFunc(s.cfg.Tunnels, func(t TunnelConfig) bool {
+			p := t.IPsec
+			return p != nil && p.Encap == EncapNever && p.Remote.Is4() == a.Is4() && (!p.Local.IsValid() || p.Local == a)
+		})
+		if !wanted {
+			continue
+		}
+		var u dataplane.Underlay
+		var err error
+		if network != nil {
+			u, err = network.Underlay(netip.AddrPortFrom(a, 0), s.queues)
+		} else {
+			c := &s.cfg.Underlay
+			u, err = raw.Open(raw.Config{Local: a, Device: c.Device, Mark: c.Mark, NetNS: c.NetNS, Queues: s.queues})
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.addUnderlay(u); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tick does once a second what is due by the clock, until ctx ends.

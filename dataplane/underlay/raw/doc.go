@@ -1,0 +1,26 @@
+// Package raw is the underlay of ESP without UDP: raw sockets of IP protocol 50 over IPv4 or IPv6.
+//
+// It is for peers that do not speak RFC 3948. It is slower than UDP: the kernel cuts and joins nothing for it.
+//
+// Reading order: socket.go (opening and options), recv.go, send.go.
+//
+// # Sharding
+//
+// Every raw socket gets a copy of every packet of its protocol, and SO_REUSEPORT does not share them out. So each worker's
+// socket has a filter in the kernel (SO_ATTACH_FILTER) that lets through only the packets whose SPI modulo the number of
+// workers is the worker's own.
+//
+// # Don't fragment
+//
+// As with UDP there is no flag per packet: one socket leaves DF clear and is only sent from; its filter lets nothing
+// through.
+//
+// # Concurrency
+//
+// A Receiver and a Sender belong to one worker each. The sockets beneath are shared, which the kernel allows.
+//
+// # RFC coverage
+//
+// RFC 4303 section 3.1.2 (tunnel mode's outer header is the kernel's). ICMP errors are read from the sockets' error
+// queues. Not done: fragments of outer packets are put together by the kernel before they come here.
+package raw

@@ -1,0 +1,138 @@
+package raw
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/packet"
+)
+
+func open(t testing.TB, local string, queues int) *Socket {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: opens raw sockets")
+	}
+	s, err := Open(Config{Local: netip.MustParseAddr(local), Queues: queues})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func frames(from *Socket, to string, spi uint32, n, size int, df bool) []dataplane.Frame {
+	p := &dataplane.Path{Underlay: from, Remote: netip.AddrPortFrom(netip.MustParseAddr(to), 0)}
+	fs := make([]dataplane.Frame, n)
+	for i := range fs {
+		b := make([]byte, size)
+		binary.BigEndian.PutUint32(b, spi)
+		binary.BigEndian.PutUint32(b[4:], uint32(i))
+		fs[i] = dataplane.Frame{Data: b, Path: p, TOS: 0xb9, DF: df}
+	}
+	return fs
+}
+
+// receive waits for n datagrams.
+func receive(t *testing.T, r dataplane.Receiver, n int) (all []dataplane.Train) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var rx dataplane.Rx
+		for len(all) < n {
+			if r.Recv(&rx) != nil {
+				return
+			}
+			for _, tr := range rx.Trains {
+				tr.Data = bytes.Clone(tr.Data)
+				all = append(all, tr)
+			}
+		}
+	}()
+	select {
+	case <-done:
+		return all
+	case <-time.After(5 * time.Second):
+		t.Fatalf("no %d datagrams within five seconds", n)
+		return nil
+	}
+}
+
+func TestFramesArriveAtTheirWorker(t *testing.T) {
+	for _, c := range [][2]string{{"127.0.77.1", "127.0.77.2"}, {"::1", "::1"}} {
+		a, b := open(t, c[0], 1), open(t, c[1], 3)
+		s := a.NewSender()
+		for spi := uint32(3000); spi < 3009; spi++ {
+			fs := frames(a, c[1], spi, 2, 500, spi%2 == 0)
+			if s.Send(fs); fs[0].Drop != packet.None {
+				t.Fatalf("%s: %v", c[0], fs[0].Drop)
+			}
+		}
+		for q, r := range b.Receivers() {
+			for _, tr := range receive(t, r, 6) {
+				if spi := binary.BigEndian.Uint32(tr.Data); int(spi%3) != q || len(tr.Data) != 500 || tr.TOS != 0xb9 || tr.Remote.Addr().String() != c[0] {
+					t.Errorf("%s: SPI %d at worker %d, %d bytes, TOS %#x, from %v", c[0], spi, q, len(tr.Data), tr.TOS, tr.Remote)
+				}
+			}
+		}
+		_ = a.Close()
+		_ = b.Close()
+	}
+}
+
+func TestCloseWakesReceivers(t *testing.T) {
+	s := open(t, "127.0.77.3", 2)
+	errs := make(chan error, 2)
+	for _, r := range s.Receivers() {
+		go func() { var rx dataplane.Rx; errs <- r.Recv(&rx) }()
+	}
+	if s.Close() != nil || s.Close() != nil {
+		t.Error("closing")
+	}
+	for range 2 {
+		select {
+		case err := <-errs:
+			if !errors.Is(err, dataplane.ErrClosed) {
+				t.Error(err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("still asleep")
+		}
+	}
+	fs := frames(s, "127.0.77.4", 500, 1, 100, true)
+	if s.NewSender().Send(fs); fs[0].Drop != packet.UnderlayUnreachable {
+		t.Error("sent through a closed socket")
+	}
+}
+
+func TestAllocatesNothing(t *testing.T) {
+	a, b := open(t, "127.0.77.5", 1), open(t, "127.0.77.6", 1)
+	fs := frames(a, "127.0.77.6", 900, 20, 1000, true)
+	s, r := a.NewSender(), b.Receivers()[0]
+	var rx dataplane.Rx
+	n := testing.AllocsPerRun(50, func() {
+		s.Send(fs)
+		for got := 0; got < len(fs); got += len(rx.Trains) {
+			if r.Recv(&rx) != nil {
+				return
+			}
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	a := open(t, "127.0.77.7", 1)
+	fs := frames(a, "127.0.77.8", 900, 1, 65530, true)
+	if a.NewSender().Send(fs); fs[0].Drop != packet.UnderlayTooBig {
+		t.Errorf("%v", fs[0].Drop)
+	}
+}
