@@ -220,7 +220,7 @@ func (c converter) hide(key *node, value ast.Node) {
 	if tok == nil || tok.Position == nil {
 		return
 	}
-	if scalar, ok := value.(ast.ScalarNode); ok && scalar.Type() != ast.LiteralType {
+	if isPlain(value) {
 		origin := strings.TrimSpace(tok.Origin)
 		line := c.src.line(tok.Position.Line)
 		if at := tok.Position.Column - 1; at >= 0 && at <= len(line) && !strings.Contains(origin, "\n") &&
@@ -233,6 +233,15 @@ func (c converter) hide(key *node, value ast.Node) {
 	last := &lastLine{line: tok.Position.Line}
 	ast.Walk(last, value)
 	c.src.hide(key.line, key.column+len([]rune(key.text)), last.line-key.line)
+}
+
+// isPlain says whether a value is its token and nothing else. A tag or an anchor has its value behind it.
+func isPlain(value ast.Node) bool {
+	switch value.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode, *ast.InfinityNode, *ast.NanNode:
+		return true
+	}
+	return false
 }
 
 // lastLine visits a tree and remembers the last line that it may be on.

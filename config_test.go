@@ -171,10 +171,16 @@ func TestValidate(t *testing.T) {
 			p.Remote = netip.MustParseAddr("::ffff:192.0.2.2")
 			c.Underlay.Addresses = nil
 		}, "IPv6 clothes; want 192.0.2.2"},
-		{"multicast", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) { p.Remote = netip.MustParseAddr("224.0.0.1") }, "tunnels.b.ipsec.remote: 224.0.0.1 is a multicast"},
+		{"multicast", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) {
+			p.Remote = netip.MustParseAddr("224.0.0.1")
+		}, "tunnels.b.ipsec.remote: 224.0.0.1 is a multicast"},
 		{"no remote", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) { p.Remote = netip.Addr{} }, "tunnels.b.ipsec.remote: the peer's address is missing"},
-		{"other family", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) { p.Remote = netip.MustParseAddr("::2") }, "cannot be reached from any of"},
-		{"foreign local", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) { p.Local = netip.MustParseAddr("192.0.2.9") }, "tunnels.b.ipsec.local: 192.0.2.9 is none of them"},
+		{"other family", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) {
+			p.Remote = netip.MustParseAddr("::2")
+		}, "cannot be reached from any of"},
+		{"foreign local", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) {
+			p.Local = netip.MustParseAddr("192.0.2.9")
+		}, "tunnels.b.ipsec.local: 192.0.2.9 is none of them"},
 		{"host bits", func(_ *Config, t *TunnelConfig, _ *IPsecConfig, _ *StaticConfig) {
 			t.Routes[0].Prefix = netip.MustParsePrefix("10.1.0.0/8")
 		}, "tunnels.b.routes[0]: 10.1.0.0/8 has host bits set; want 10.0.0.0/8"},
