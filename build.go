@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/capture"
 	"github.com/warrenvpn/warren/dataplane/port/netstack"
 	"github.com/warrenvpn/warren/dataplane/port/tun"
 	"github.com/warrenvpn/warren/dataplane/underlay/udp"
@@ -22,6 +23,7 @@ import (
 type site struct {
 	cfg     *Config
 	log     *slog.Logger
+	tap     *capture.Writer
 	plane   *dataplane.Plane
 	gateway *ipsec.Gateway
 	queues  int
@@ -61,8 +63,9 @@ const maxAutoWorkers = 8
 
 // build opens everything that a configuration names, in the order in which packets need it: routes come last, so that
 // until all stands every packet is dropped. Nothing stays open if it fails.
-func build(cfg *Config, log *slog.Logger, network Network) (_ *site, err error) {
-	s := &site{cfg: cfg, log: log, queues: cfg.Workers, senders: map[dataplane.Underlay]dataplane.Sender{}, started: time.Now()}
+func build(e *Engine) (_ *site, err error) {
+	cfg, log := e.cfg, e.log
+	s := &site{cfg: cfg, log: log, tap: e.tap, queues: cfg.Workers, senders: map[dataplane.Underlay]dataplane.Sender{}, started: time.Now()}
 	if s.queues == 0 {
 		s.queues = min(maxAutoWorkers, max(1, runtime.GOMAXPROCS(0)/2))
 	}
@@ -74,7 +77,7 @@ func build(cfg *Config, log *slog.Logger, network Network) (_ *site, err error) 
 			s.release()
 		}
 	}()
-	if err := s.openUnderlays(network); err != nil {
+	if err := s.openUnderlays(e.network); err != nil {
 		return nil, err
 	}
 	for i := range cfg.VRFs {
@@ -132,6 +135,9 @@ func (s *site) openUnderlays(network Network) error {
 }
 
 func (s *site) addUnderlay(u dataplane.Underlay) error {
+	if s.tap != nil {
+		u = capture.TapUnderlay(u, s.tap)
+	}
 	if err := s.plane.AddUnderlay(u, s.gateway); err != nil {
 		return errors.Join(err, u.Close())
 	}
@@ -190,7 +196,11 @@ func (s *site) openVRF(cfg *VRFConfig) error {
 	for _, p := range v.addrs {
 		own = append(own, p.Addr())
 	}
-	number, err := s.plane.AddPort(dv, v.port, own)
+	port := v.port
+	if s.tap != nil {
+		port = capture.TapPort(port, s.tap)
+	}
+	number, err := s.plane.AddPort(dv, port, own)
 	if err != nil {
 		return errors.Join(err, v.port.Close())
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/capture"
 	"github.com/warrenvpn/warren/dataplane/port/netstack"
 )
 
@@ -20,6 +21,8 @@ type Engine struct {
 	log *slog.Logger
 	// network makes underlays instead of sockets, where there is a simulated network.
 	network Network
+	// tap records packets at ports and underlays, if it is set.
+	tap *capture.Writer
 
 	mu   sync.Mutex
 	site *site
@@ -41,6 +44,10 @@ type Network interface {
 
 // WithNetwork makes the engine send its sealed packets through a network of the caller's, as a test's simulated one.
 func WithNetwork(n Network) Option { return func(e *Engine) { e.network = n } }
+
+// WithCapture records the packets of every port, in the clear, and of every underlay, sealed, into a pcapng file. A capture
+// that cannot keep up, or whose disk is full, loses copies and never packets. The caller closes w after Run has returned.
+func WithCapture(w *capture.Writer) Option { return func(e *Engine) { e.tap = w } }
 
 // ErrNotUp says that the engine is not running.
 var ErrNotUp = errors.New("engine is not running")
@@ -88,7 +95,7 @@ func (e *Engine) start() (*site, error) {
 	if e.site != nil {
 		return nil, errors.New("run engine: it is running already")
 	}
-	s, err := build(e.cfg, e.log, e.network)
+	s, err := build(e)
 	if err != nil {
 		return nil, err
 	}

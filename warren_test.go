@@ -13,9 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
 	"go.uber.org/goleak"
 
 	"github.com/warrenvpn/warren"
+	"github.com/warrenvpn/warren/dataplane/capture"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 )
 
@@ -336,5 +340,55 @@ func TestControlSocket(t *testing.T) {
 	}
 	if _, err := warren.ListenControl(t.Context(), path); err == nil {
 		t.Error("replaced a file")
+	}
+}
+
+// TestCapture: what an engine moves can be read back from a pcapng file, clear and sealed.
+func TestCapture(t *testing.T) {
+	var file bytes.Buffer
+	w := capture.NewWriter(&file, capture.Options{})
+	ca, cb := twoSites()
+	network := sim.New(sim.Config{})
+	a, err := warren.New(ca, warren.WithNetwork(network), warren.WithCapture(w))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := warren.New(cb, warren.WithNetwork(network))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- a.Run(ctx) }()
+	go func() { ended <- b.Run(ctx) }()
+	if _, err := b.Ping(t.Context(), netip.MustParseAddr("10.2.0.1")); err != nil { // b is up
+		t.Fatal(err)
+	}
+	if _, err := a.Ping(t.Context(), netip.MustParseAddr("10.2.0.1")); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := errors.Join(<-ended, <-ended, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := pcapgo.NewNgReader(&file, pcapgo.DefaultNgReaderOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear, sealed := 0, 0
+	for {
+		data, _, err := r.ReadPacketData()
+		if err != nil {
+			break
+		}
+		p := gopacket.NewPacket(data, layers.LayerTypeIPv4, gopacket.Default)
+		if p.Layer(layers.LayerTypeICMPv4) != nil {
+			clear++
+		} else if u, ok := p.TransportLayer().(*layers.UDP); ok && u.DstPort == 4500 {
+			sealed++
+		}
+	}
+	if clear != 2 || sealed != 2 {
+		t.Errorf("%d clear packets and %d sealed ones, want a ping and its answer of each", clear, sealed)
 	}
 }

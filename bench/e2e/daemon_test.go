@@ -115,6 +115,39 @@ func (e *ends) start(t *testing.T, ctx context.Context, h, inside *lab.Host, con
 	return p
 }
 
+// TestTwoHostsWithoutUDP: the same over IP protocol 50, where eight bytes more fit.
+func TestTwoHostsWithoutUDP(t *testing.T) {
+	e := newEnds(t)
+	ctx := limit(t)
+	for _, conf := range []string{e.confA, e.confB} {
+		text, err := os.ReadFile(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(conf, []byte(strings.Replace(string(text), "encap: always", "encap: never", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pa := e.start(t, ctx, e.a, e.insideA, e.confA, e.sockA, "10.2.0.0/16", "fd02::/64")
+	pb := e.start(t, ctx, e.b, e.insideB, e.confB, e.sockB, "10.1.0.0/16", "fd01::/64")
+	for _, dst := range []string{"10.2.0.1", "fd02::1"} {
+		if _, err := e.insideA.Ping(ctx, dst, 3, "-i", "0.1"); err != nil {
+			t.Fatalf("%v\na: %s\nb: %s", err, pa.Log(), pb.Log())
+		}
+	}
+	if r, err := e.insideA.Ping(ctx, "10.2.0.1", 1, "-M", "do", "-s", fmt.Sprint(1446-28)); err != nil || r.Received != 1 {
+		t.Errorf("1446 bytes: %+v %v", r, err)
+	}
+	if r, err := e.insideA.Ping(ctx, "10.2.0.1", 1, "-M", "do", "-s", fmt.Sprint(1447-28)); err == nil && r.Received > 0 {
+		t.Errorf("1447 bytes crossed: %+v", r)
+	}
+	for _, p := range []*lab.Process{pa, pb} {
+		if err := p.Stop(); err != nil {
+			t.Errorf("SIGTERM: %v\n%s", err, p.Log())
+		}
+	}
+}
+
 func limit(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
