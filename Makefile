@@ -42,14 +42,17 @@ staticcheck: ## staticcheck, configured by staticcheck.conf
 	@echo "== staticcheck"
 	$(GO) run $(STATICCHECK) ./...
 
+# Built in parallel, run one package after the other: tests with real programs want the machine for themselves.
 race: ## all tests under the race detector
 	@echo "== tests under the race detector"
-	$(GO) test -race -count=1 -timeout $(TESTTIMEOUT) ./...
+	@$(GO) test -race -run '^$$' ./... >/dev/null
+	$(GO) test -race -p 1 -count=1 -timeout $(TESTTIMEOUT) ./...
 
 # Once more at full speed: allocations are only counted without the race detector, whose runtime allocates itself.
 unit: ## all tests at full speed
 	@echo "== tests at full speed"
-	$(GO) test -count=1 -timeout $(TESTTIMEOUT) ./...
+	@$(GO) test -run '^$$' ./... >/dev/null
+	$(GO) test -p 1 -count=1 -timeout $(TESTTIMEOUT) ./...
 
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" bench/fuzz.sh
