@@ -48,6 +48,11 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 		return refuse(pkts, r)
 	}
 	s := sealing{scratch: t.gw.worker(ctx.Worker), t: t, ctx: ctx, path: path, room: int(t.outer.Load())}
+	if out.all != nil {
+		s.child = out.all
+		refused = s.sealRun(pkts)
+		pkts = nil
+	}
 	for lo := 0; lo < len(pkts); {
 		child := out.choose(&pkts[lo].Info)
 		hi := lo + 1
@@ -97,11 +102,12 @@ func (s *sealing) sealRun(pkts []packet.Packet) (refused int) {
 		}
 	}
 	s.run = s.child.sa.Reserve(want)
+	short := s.run.Left() < want
 	for i := range pkts {
 		p := &pkts[i]
 		switch {
 		case p.Drop != packet.None:
-		case s.run.Left() < frames(p):
+		case short && s.run.Left() < frames(p):
 			p.Drop = packet.SAExhausted
 		case p.Offload.GSO != wire.GSONone:
 			s.sealSuper(p)

@@ -66,7 +66,11 @@ type Tunnel struct {
 }
 
 // outbound is the snapshot that Seal reads: the children in the order of configuration.
-type outbound struct{ children []*outChild }
+type outbound struct {
+	children []*outChild
+	// all is the first child if its selectors cover everything, so that no packet need be compared.
+	all *outChild
+}
 
 // outChild is what a worker needs of a child SA to seal.
 type outChild struct {
@@ -184,6 +188,9 @@ func (t *Tunnel) publish() {
 	o := &outbound{children: make([]*outChild, len(t.children))}
 	for i, c := range t.children {
 		o.children[i] = &outChild{sa: c.Out, match: t.inbounds[i].match, header: c.Out.HeaderLen()}
+	}
+	if len(o.children) > 0 && o.children[0].match.any4 && o.children[0].match.any6 {
+		o.all = o.children[0]
 	}
 	t.out.Store(o)
 	t.recompute()
