@@ -10,7 +10,7 @@ for dir in $(grep -rlE --include='*_test.go' '^func Fuzz[A-Z]' . | xargs -r -n1 
   for target in $(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | awk '{print $2}' | sort -u); do
     found=$((found + 1))
     echo "== fuzz $dir $target for $time"
-    "$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$dir"
+    "$go" test -run '^$' -fuzz "^$target\$" -fuzzminimizetime 10x -fuzztime "$time" "$dir"
   done
 done
 echo "== $found fuzz targets, nothing found"
