@@ -31,13 +31,22 @@ type Options struct{}
 
 // Table maps prefixes to groups of next hops.
 type Table struct {
-	mu   sync.Mutex
-	snap atomic.Pointer[snapshot]
+	view atomic.Pointer[view]
+
+	// mu is held by the writer, and by who reads rib. The packet path takes it never.
+	mu sync.RWMutex
+	// rib is every route while the table is flat, which by itself cannot say what it holds; nil while it is a trie.
+	rib    *bart.Table[*group]
+	groups groups
+	// flats counts the flat forms there were; refused is how many routes there were when they had no room in one.
+	flats   uint64
+	refused int
 }
 
-// snapshot is immutable.
-type snapshot struct {
+// view is what readers start from: a trie that is immutable, or stages whose entries change.
+type view struct {
 	trie *bart.Fast[*group]
+	flat *flat
 }
 
 // Group is what a lookup found: nil for no route.
@@ -45,32 +54,44 @@ type Group = *group
 
 // New returns an empty table.
 func New(Options) *Table {
-	t := new(Table)
-	t.snap.Store(&snapshot{trie: new(bart.Fast[*group])})
+	t := &Table{groups: newGroups()}
+	t.view.Store(&view{trie: new(bart.Fast[*group])})
 	return t
 }
 
 // ErrNoHops says that a route leads nowhere.
 var ErrNoHops = errors.New("a route wants at least one next hop")
 
+// A Change enters a route or replaces the one there is, or without hops takes it out.
+type Change struct {
+	Prefix netip.Prefix
+	Hops   []Hop
+}
+
+func (c *Change) check() error {
+	if p := c.Prefix; !p.IsValid() || p != p.Masked() {
+		return fmt.Errorf("route %v: want a prefix without host bits", p)
+	}
+	for _, h := range c.Hops {
+		if h.ID == 0 || h.Weight == 0 {
+			return fmt.Errorf("route %v: next hop %d with weight %d: neither may be 0", c.Prefix, h.ID, h.Weight)
+		}
+	}
+	return nil
+}
+
 // Insert adds a route or replaces the one there is.
 func (t *Table) Insert(p netip.Prefix, hops []Hop) error {
-	if !p.IsValid() || p != p.Masked() {
-		return fmt.Errorf("insert route %v: want a prefix without host bits", p)
-	}
-	for _, h := range hops {
-		if h.ID == 0 || h.Weight == 0 {
-			return fmt.Errorf("insert route %v: next hop %d with weight %d: neither may be 0", p, h.ID, h.Weight)
-		}
+	c := Change{p, hops}
+	if err := c.check(); err != nil {
+		return fmt.Errorf("insert %w", err)
 	}
 	if len(hops) == 0 {
 		return fmt.Errorf("insert route %v: %w", p, ErrNoHops)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.snap.Load().trie
-	before, _ := old.Get(p)
-	t.snap.Store(&snapshot{old.InsertPersist(p, newGroup(slices.Clone(hops), before))})
+	t.insert(p, hops)
 	return nil
 }
 
@@ -78,17 +99,63 @@ func (t *Table) Insert(p netip.Prefix, hops []Hop) error {
 func (t *Table) Delete(p netip.Prefix) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.snap.Load().trie
-	if _, there := old.Get(p); !there {
-		return false
-	}
-	t.snap.Store(&snapshot{old.DeletePersist(p)})
-	return true
+	return t.remove(p)
 }
 
-// Get returns the next hops of exactly this prefix.
+// Apply makes changes in their order, or none and returns an error where one of them is wrong. To take out what is not there
+// is not wrong. Readers see each change by itself.
+func (t *Table) Apply(changes []Change) error {
+	for i := range changes {
+		if err := changes[i].check(); err != nil {
+			return fmt.Errorf("apply change %d of %d: %w", i+1, len(changes), err)
+		}
+	}
+	// In pieces, so that Get and Lookup wait for no more than one.
+	for piece := range slices.Chunk(changes, 256) {
+		t.applySome(piece)
+	}
+	return nil
+}
+
+func (t *Table) applySome(changes []Change) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range changes {
+		if len(c.Hops) == 0 {
+			t.remove(c.Prefix)
+		} else {
+			t.insert(c.Prefix, c.Hops)
+		}
+	}
+}
+
+// routes is what the two kinds of trie have in common for readers.
+type routes interface {
+	Get(netip.Prefix) (*group, bool)
+	LookupPrefixLPM(netip.Prefix) (netip.Prefix, *group, bool)
+	AllSorted() iter.Seq2[netip.Prefix, *group]
+	Size() int
+}
+
+// routes returns what is to be read until done is called.
+func (t *Table) routes() (r routes, done func()) {
+	if v := t.view.Load(); v.flat == nil {
+		return v.trie, func() {}
+	}
+	t.mu.RLock()
+	if v := t.view.Load(); v.flat == nil { // it has shrunk in the meantime
+		t.mu.RUnlock()
+		return v.trie, func() {}
+	}
+	return t.rib, t.mu.RUnlock
+}
+
+// Get returns the next hops of exactly this prefix. Of a large table, it waits for a change that is being made, as do Lookup,
+// All and Len.
 func (t *Table) Get(p netip.Prefix) ([]Hop, bool) {
-	g, ok := t.snap.Load().trie.Get(p)
+	r, done := t.routes()
+	defer done()
+	g, ok := r.Get(p)
 	if !ok {
 		return nil, false
 	}
@@ -97,18 +164,20 @@ func (t *Table) Get(p netip.Prefix) ([]Hop, bool) {
 
 // Lookup returns the most specific route that covers an address.
 func (t *Table) Lookup(a netip.Addr) (netip.Prefix, []Hop, bool) {
-	p, g, ok := t.snap.Load().trie.LookupPrefixLPM(netip.PrefixFrom(a, a.BitLen()))
+	r, done := t.routes()
+	defer done()
+	p, g, ok := r.LookupPrefixLPM(netip.PrefixFrom(a, a.BitLen()))
 	if !ok {
 		return netip.Prefix{}, nil, false
 	}
 	return p, slices.Clone(g.hops), true
 }
 
-// All returns all routes of one moment, sorted.
+// All returns all routes of one moment, sorted. Of a large table, it makes a copy first.
 func (t *Table) All() iter.Seq2[netip.Prefix, []Hop] {
-	trie := t.snap.Load().trie
+	all := t.allGroups()
 	return func(yield func(netip.Prefix, []Hop) bool) {
-		for p, g := range trie.AllSorted() {
+		for p, g := range all {
 			if !yield(p, slices.Clone(g.hops)) {
 				return
 			}
@@ -116,12 +185,44 @@ func (t *Table) All() iter.Seq2[netip.Prefix, []Hop] {
 	}
 }
 
+func (t *Table) allGroups() iter.Seq2[netip.Prefix, *group] {
+	r, done := t.routes()
+	defer done()
+	all := r.AllSorted()
+	if r != routes(t.rib) {
+		return all
+	}
+	type pair struct {
+		p netip.Prefix
+		g *group
+	}
+	pairs := make([]pair, 0, r.Size())
+	for p, g := range all {
+		pairs = append(pairs, pair{p, g})
+	}
+	return func(yield func(netip.Prefix, *group) bool) {
+		for i := range pairs {
+			if !yield(pairs[i].p, pairs[i].g) {
+				return
+			}
+		}
+	}
+}
+
 // Len returns how many routes there are.
-func (t *Table) Len() int { return t.snap.Load().trie.Size() }
+func (t *Table) Len() int {
+	r, done := t.routes()
+	defer done()
+	return r.Size()
+}
 
 // LookupBatch4 finds the groups of IPv4 destinations, in host order; out is as long as dst.
 func (t *Table) LookupBatch4(dst []uint32, out []Group) {
-	trie := t.snap.Load().trie
+	v := t.view.Load()
+	if v.flat != nil {
+		v.lookup4(dst, out)
+		return
+	}
 	var b [4]byte
 	for i, d := range dst {
 		if i > 0 && d == dst[i-1] {
@@ -129,13 +230,17 @@ func (t *Table) LookupBatch4(dst []uint32, out []Group) {
 			continue
 		}
 		binary.BigEndian.PutUint32(b[:], d)
-		out[i], _ = trie.Lookup(netip.AddrFrom4(b))
+		out[i], _ = v.trie.Lookup(netip.AddrFrom4(b))
 	}
 }
 
 // LookupBatch6 finds the groups of IPv6 destinations; out is as long as dst.
 func (t *Table) LookupBatch6(dst []Key6, out []Group) {
-	trie := t.snap.Load().trie
+	v := t.view.Load()
+	if v.flat != nil {
+		v.lookup6(dst, out)
+		return
+	}
 	var b [16]byte
 	for i, d := range dst {
 		if i > 0 && d == dst[i-1] {
@@ -144,6 +249,6 @@ func (t *Table) LookupBatch6(dst []Key6, out []Group) {
 		}
 		binary.BigEndian.PutUint64(b[:8], d.Hi)
 		binary.BigEndian.PutUint64(b[8:], d.Lo)
-		out[i], _ = trie.Lookup(netip.AddrFrom16(b))
+		out[i], _ = v.trie.Lookup(netip.AddrFrom16(b))
 	}
 }

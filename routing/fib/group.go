@@ -6,18 +6,29 @@ const (
 	maxBuckets    = 4096
 )
 
-// group is what a prefix leads to: one next hop, or several with a table of buckets from which a flow's hash chooses. It is
-// immutable, and readers may hold it as long as they like.
+// group is what a prefix leads to: one next hop, or several with a table of buckets from which a flow's hash chooses. What
+// readers see of it is immutable, and they may hold it as long as they like.
 type group struct {
 	hops []Hop
 	// buckets is nil for a single hop; its length is a power of two.
 	buckets []HopID
+
+	// What follows is the writer's, and readers do not look at it.
+
+	routes int // that lead here
+	// next is what a route that led here last led to afterwards.
+	next *group
+	// fresh says that buckets do not come from another group's.
+	fresh bool
+	// number is the group's in the stages called in.
+	number uint32
+	in     uint64
 }
 
 // newGroup makes a group. Where before is what the prefix led to until now, hops that stay keep their flows: only as many
 // buckets change hands as must.
 func newGroup(hops []Hop, before *group) *group {
-	g := &group{hops: hops}
+	g := &group{hops: hops, fresh: before == nil}
 	if len(hops) == 1 {
 		return g
 	}

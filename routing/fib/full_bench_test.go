@@ -1,0 +1,176 @@
+package fib
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/warrenvpn/warren/routing/fib/fibtest"
+)
+
+// full is the whole Internet table, made once for all benchmarks: in a Table, which they change and leave as it was, and in
+// bart.Fast. Routes lead to some hundred groups.
+var full = sync.OnceValues(func() (*fullTable, error) {
+	from, err := fibtest.Internet()
+	if err != nil {
+		return nil, err
+	}
+	f := &fullTable{prefixes: from.Prefixes, origin: from.Origin, table: New(Options{}), fast: new(bart.Fast[*group])}
+	f.v4, f.v6 = from.Split()
+	for i, p := range f.prefixes {
+		f.fast.Insert(p, newGroup(fullHops(i), nil))
+	}
+	return f, f.table.Apply(f.changes())
+})
+
+type fullTable struct {
+	prefixes []netip.Prefix
+	v4, v6   []netip.Prefix
+	origin   string
+	table    *Table
+	fast     *bart.Fast[*group]
+}
+
+func fullHops(i int) []Hop { return []Hop{{HopID(1 + uint32(i)*2654435761>>25), 1}} }
+
+func (f *fullTable) changes() []Change {
+	all := make([]Change, len(f.prefixes))
+	for i, p := range f.prefixes {
+		all[i] = Change{p, fullHops(i)}
+	}
+	return all
+}
+
+func theFull(tb testing.TB) *fullTable {
+	tb.Helper()
+	f, err := full()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Log("table:", f.origin)
+	return f
+}
+
+const batch = 64
+
+func keys4(addrs []netip.Addr) []uint32 {
+	keys := make([]uint32, len(addrs))
+	for i, a := range addrs {
+		b := a.As4()
+		keys[i] = binary.BigEndian.Uint32(b[:])
+	}
+	return keys
+}
+
+func keys6(addrs []netip.Addr) []Key6 {
+	keys := make([]Key6, len(addrs))
+	for i, a := range addrs {
+		keys[i] = key6(a)
+	}
+	return keys
+}
+
+// BenchmarkFullLookup4 is a lookup among the whole table: warren's, and bart.Fast from the same keys. One operation is one address.
+func BenchmarkFullLookup4(b *testing.B) {
+	f := theFull(b)
+	for _, n := range []int{1 << 16, 1 << 20} {
+		dst, out := keys4(fibtest.Destinations(rand.New(rand.NewPCG(1, 1)), f.v4, n)), make([]Group, batch)
+		b.Run(fmt.Sprintf("warren/%d", n), func(b *testing.B) {
+			for i := 0; i < b.N; i += batch {
+				f.table.LookupBatch4(dst[i&(n-1):][:batch], out)
+			}
+		})
+		b.Run(fmt.Sprintf("bart.Fast/%d", n), func(b *testing.B) {
+			var a [4]byte
+			for i := range b.N {
+				binary.BigEndian.PutUint32(a[:], dst[i&(n-1)])
+				out[i%batch], _ = f.fast.Lookup(netip.AddrFrom4(a))
+			}
+		})
+	}
+}
+
+// BenchmarkFullLookup6 is the same for IPv6.
+func BenchmarkFullLookup6(b *testing.B) {
+	f := theFull(b)
+	for _, n := range []int{1 << 16, 1 << 20} {
+		dst, out := keys6(fibtest.Destinations(rand.New(rand.NewPCG(1, 1)), f.v6, n)), make([]Group, batch)
+		b.Run(fmt.Sprintf("warren/%d", n), func(b *testing.B) {
+			for i := 0; i < b.N; i += batch {
+				f.table.LookupBatch6(dst[i&(n-1):][:batch], out)
+			}
+		})
+		b.Run(fmt.Sprintf("bart.Fast/%d", n), func(b *testing.B) {
+			var a [16]byte
+			for i := range b.N {
+				k := dst[i&(n-1)]
+				binary.BigEndian.PutUint64(a[:8], k.Hi)
+				binary.BigEndian.PutUint64(a[8:], k.Lo)
+				out[i%batch], _ = f.fast.Lookup(netip.AddrFrom16(a))
+			}
+		})
+	}
+}
+
+// BenchmarkFullChange is one change of a full table: another group, or a route that goes and comes back.
+func BenchmarkFullChange(b *testing.B) {
+	f := theFull(b)
+	for _, family := range []struct {
+		name string
+		of   []netip.Prefix
+	}{{"ipv4", f.v4}, {"ipv6", f.v6}} {
+		r := rand.New(rand.NewPCG(2, 2))
+		b.Run("replace/"+family.name, func(b *testing.B) {
+			for range b.N {
+				_ = f.table.Insert(family.of[r.IntN(len(family.of))], fullHops(r.IntN(100)))
+			}
+		})
+		b.Run("flap/"+family.name, func(b *testing.B) {
+			for range b.N / 2 {
+				p := family.of[r.IntN(len(family.of))]
+				hops, _ := f.table.Get(p)
+				f.table.Delete(p)
+				_ = f.table.Insert(p, hops)
+			}
+		})
+	}
+}
+
+// BenchmarkFullLoad is a whole table from nothing, in Apply's of 1,000 changes, and out again. It reports the memory between.
+func BenchmarkFullLoad(b *testing.B) {
+	f := theFull(b)
+	changes := f.changes()
+	for range b.N {
+		base := heap()
+		t := New(Options{})
+		start := time.Now()
+		for i := 0; i < len(changes); i += 1000 {
+			_ = t.Apply(changes[i:min(i+1000, len(changes))])
+		}
+		in := time.Since(start)
+		held := heap() - base
+		start = time.Now()
+		for _, p := range f.prefixes {
+			t.Delete(p)
+		}
+		b.ReportMetric(in.Seconds()*1e9/float64(len(changes)), "in-ns/route")
+		b.ReportMetric(time.Since(start).Seconds()*1e9/float64(len(changes)), "out-ns/route")
+		b.ReportMetric(float64(held)/1e6, "MB")
+	}
+}
+
+// heap is how much is in use once the collector has been round.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

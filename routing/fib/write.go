@@ -1,0 +1,122 @@
+package fib
+
+import (
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+)
+
+// A table of flatFrom routes becomes flat, one of trieBelow a trie again.
+const (
+	flatFrom  = 20_000
+	trieBelow = 10_000
+)
+
+// insert enters a route; it is the writer that calls it.
+func (t *Table) insert(p netip.Prefix, hops []Hop) {
+	v := t.view.Load()
+	var before *group
+	if v.flat != nil {
+		before, _ = t.rib.Get(p)
+	} else {
+		before, _ = v.trie.Get(p)
+	}
+	g := t.groups.take(hops, before)
+	if g == before {
+		g.routes--
+		return
+	}
+	if v.flat == nil {
+		v = &view{trie: v.trie.InsertPersist(p, g)}
+		t.view.Store(v)
+	} else {
+		t.rib.Insert(p, g)
+		if !v.flat.insert(p, g, before == nil, t.rib.Size()) {
+			v = t.toTrie()
+		}
+	}
+	t.drop(v, before)
+	t.fit(v)
+}
+
+// remove takes a route out and reports whether it was there; it is the writer that calls it.
+func (t *Table) remove(p netip.Prefix) bool {
+	v := t.view.Load()
+	if v.flat == nil {
+		before, there := v.trie.Get(p)
+		if !there {
+			return false
+		}
+		v = &view{trie: v.trie.DeletePersist(p)}
+		t.view.Store(v)
+		t.drop(v, before)
+		t.fit(v)
+		return true
+	}
+	before, there := t.rib.Get(p)
+	if !there {
+		return false
+	}
+	t.rib.Delete(p)
+	above, g, _ := t.rib.LookupPrefixLPM(p)
+	v.flat.remove(p, above, g)
+	t.drop(v, before)
+	t.fit(v)
+	return true
+}
+
+// drop notes that a route has left a group.
+func (t *Table) drop(v *view, g *group) {
+	if g != nil && t.groups.drop(g) && v.flat != nil {
+		v.flat.forget(g)
+	}
+}
+
+// fit gives the table the form that fits its size, and lets the stages take back what they gave up.
+func (t *Table) fit(v *view) {
+	switch {
+	case v.flat == nil:
+		n := v.trie.Size()
+		if n < flatFrom {
+			t.refused = 0
+		} else if t.refused == 0 || n > 2*t.refused || n < t.refused/2 {
+			t.toFlat(v.trie)
+		}
+	case t.rib.Size() < trieBelow:
+		t.toTrie()
+	case v.flat.full():
+		v.flat.turn(v)
+		t.view.Store(&view{flat: v.flat})
+	}
+}
+
+// toFlat builds the stages from a trie, which stays if the routes have no room there.
+func (t *Table) toFlat(trie *bart.Fast[*group]) {
+	t.flats++
+	f, rib := newFlat(t.flats), new(bart.Table[*group])
+	for p, g := range trie.All() {
+		if !f.insert(p, g, true, trie.Size()) {
+			t.refused = trie.Size()
+			return
+		}
+		rib.Insert(p, g)
+	}
+	t.refused = 0
+	t.rib = rib
+	t.view.Store(&view{flat: f})
+}
+
+// toTrie goes back from the stages to a trie.
+func (t *Table) toTrie() *view {
+	trie := new(bart.Fast[*group])
+	for p, g := range t.rib.All() {
+		trie.Insert(p, g)
+	}
+	if trie.Size() >= flatFrom {
+		t.refused = trie.Size()
+	}
+	v := &view{trie: trie}
+	t.view.Store(v)
+	t.rib = nil
+	return v
+}
