@@ -1,0 +1,2 @@
+// Package bgp speaks BGP-4.
+package bgp
