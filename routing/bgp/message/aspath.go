@@ -58,7 +58,7 @@ func (p *parser) segments(dst []route.Segment, v []byte, size int) ([]route.Segm
 
 // as4Path merges AS4_PATH into the path. AGGREGATOR, being of a lower type, was decoded before (RFC 6793 section 4.2.3).
 func (p *parser) as4Path(v []byte) string {
-	if a := p.attrs.Aggregator; a != nil && a.AS != ASTrans && p.values[attrAS4Aggregator] != nil {
+	if a := p.attrs.Aggregator; a != nil && a.AS != ASTrans && p.value(attrAS4Aggregator) != nil {
 		return ""
 	}
 	as4 := make([]route.Segment, 0, 1)

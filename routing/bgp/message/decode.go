@@ -3,6 +3,7 @@ package message
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 
 	"github.com/warrenvpn/warren/routing/route"
@@ -89,16 +90,18 @@ func (p *parser) decode() {
 		return
 	}
 	b := new(block)
-	p.attrs, p.attrs.ASPath = &b.attrs, b.segments[:0:1]
-	if n := len(p.values[attrASPath])/p.sizeOfAS() + len(p.values[attrCommunities])/4; n > 0 {
+	p.attrs = &b.attrs
+	p.attrs.ASPath = b.segments[:0:1]
+	if n := len(p.value(attrASPath))/p.sizeOfAS() + len(p.value(attrCommunities))/4; n > 0 {
 		p.words = make([]uint32, 0, n)
 	}
-	for typ := range attributes {
-		a := &attributes[typ]
-		if p.values[typ] == nil || a.decode == nil {
+	for left := p.seen[0]; left != 0; left &= left - 1 { // all that are known here are below 64
+		typ := uint8(bits.TrailingZeros64(left))
+		if typ >= attributeTypes || p.spans[typ].start == 0 || attributes[typ].decode == nil {
 			continue
 		}
-		if problem := a.decode(p, p.values[typ]); problem != "" {
+		a := &attributes[typ]
+		if problem := a.decode(p, p.value(typ)); problem != "" {
 			p.note(a.wrong, a.name+" "+problem)
 		}
 	}
@@ -112,12 +115,12 @@ func (p *parser) mandatory() {
 		return
 	}
 	for _, typ := range [...]uint8{attrOrigin, attrASPath} {
-		if p.values[typ] == nil {
+		if p.value(typ) == nil {
 			p.note(TreatAsWithdraw, attributeName(typ)+" is missing")
 		}
 	}
 	if p.fromField > 0 {
-		if p.values[attrNextHop] == nil {
+		if p.value(attrNextHop) == nil {
 			p.note(TreatAsWithdraw, "NEXT_HOP is missing")
 		} else if !unicast(p.nextHop) {
 			p.note(TreatAsWithdraw, fmt.Sprintf("NEXT_HOP %s is not the address of a host", p.nextHop))

@@ -11,7 +11,7 @@ import (
 // mpReach reads MP_REACH_NLRI (RFC 4760 section 3): its next hop and its prefixes. Where the length of the next hop is wrong
 // the prefixes cannot be found, and the session ends (RFC 7606 section 7.11).
 func (p *parser) mpReach(v []byte) error {
-	if len(v) < 5 || len(v) < 5+int(v[3]) {
+	if len(v) < 5 || len(v) < 5+int(v[3]) { // of which one is reserved, behind the next hop
 		return p.reset(UpdateOptionalAttribute, nil, fmt.Sprintf("MP_REACH_NLRI of %d octets", len(v)))
 	}
 	f := familyOf(binary.BigEndian.Uint16(v), v[2])
@@ -19,7 +19,8 @@ func (p *parser) mpReach(v []byte) error {
 		p.note(PartIgnored, fmt.Sprintf("prefixes of AFI %d SAFI %d, which was not agreed on", binary.BigEndian.Uint16(v), v[2]))
 		return nil
 	}
-	hop, nlri := v[4:4+v[3]], v[5+v[3]:]
+	n := int(v[3])
+	hop, nlri := v[4:4+n], v[5+n:]
 	if !p.hopLength(f, len(hop)) {
 		return p.reset(UpdateOptionalAttribute, nil, fmt.Sprintf("MP_REACH_NLRI with a next hop of %d octets for %s", len(hop), f))
 	}

@@ -153,7 +153,7 @@ func (p *openParser) capabilities(b []byte) error {
 		if len(b) < 2 || len(b) < 2+int(b[1]) {
 			return openError(0)
 		}
-		code, value := b[0], b[2:2+b[1]]
+		code, value := b[0], b[2:2+int(b[1])]
 		if !p.capability(code, value) {
 			return openError(0)
 		}

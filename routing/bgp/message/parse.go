@@ -8,14 +8,15 @@ import (
 	"github.com/warrenvpn/warren/routing/route"
 )
 
-// parser is the state of one ParseUpdate.
+// parser is the state of one ParseUpdate. It lives in the Update, so that it is not allocated for each message.
 type parser struct {
 	o *Options
 	u *Update
 
 	seen [4]uint64 // by type of attribute
-	// values are the first occurrences of attributes that are known here, nil where there was none.
-	values  [attributeTypes][]byte
+	// field is all attributes. spans are where in it the values are that are to be decoded, by type, 0 where there is none.
+	field   []byte
+	spans   [attributeTypes]span
 	unknown []route.Unknown
 	// others says that there was, or was meant to be, another attribute than MP_UNREACH_NLRI.
 	others bool
@@ -32,19 +33,31 @@ type parser struct {
 	words []uint32     // room for the numbers of AS_PATH and COMMUNITIES
 }
 
+// span is a part of the field of attributes. No value begins at its first octet.
+type span struct{ start, end uint16 }
+
+// value is the attribute's value that is to be decoded, nil where there is none.
+func (p *parser) value(typ uint8) []byte {
+	if s := p.spans[typ]; s.start != 0 {
+		return p.field[s.start:s.end]
+	}
+	return nil
+}
+
 // ParseUpdate reads the body of an UPDATE message into u, whose slices it uses again. The error is a *NotificationError, and
 // only there where the session must be reset; all other errors are treated as RFC 7606 says, and u.Treatment and u.Problem
 // tell. After an error u.Problem says what was wrong, and the rest of u means nothing.
 func ParseUpdate(body []byte, o *Options, u *Update) error {
 	u.Withdrawn, u.Reach, u.prefixes = u.Withdrawn[:0], u.Reach[:0], u.prefixes[:0]
 	u.EndOfRIB, u.Treatment, u.Problem = 0, Accepted, ""
-	p := parser{o: o, u: u}
-	return p.update(body)
+	u.parser = parser{o: o, u: u}
+	return u.parser.update(body)
 }
 
 // update goes through the message in the order of its fields (RFC 4271 section 4.3).
 func (p *parser) update(body []byte) error {
 	withdrawn, attrs, nlri, ok := split(body)
+	defer p.release()
 	if !ok {
 		return p.reset(UpdateMalformedAttributes, nil, "the lengths of withdrawn routes and attributes exceed the message")
 	}
@@ -55,7 +68,8 @@ func (p *parser) update(body []byte) error {
 	if err := p.withdraw(withdrawn, IPv4Unicast, UpdateInvalidNetwork); err != nil {
 		return err
 	}
-	if err := p.scan(attrs); err != nil {
+	p.field = attrs
+	if err := p.scan(); err != nil {
 		return err
 	}
 	if err := p.unreach(); err != nil {
@@ -67,6 +81,11 @@ func (p *parser) update(body []byte) error {
 	}
 	p.decode()
 	return p.finish()
+}
+
+// release lets go of what would keep the message and its attributes from being collected.
+func (p *parser) release() {
+	p.o, p.field, p.nlri, p.unknown, p.attrs, p.words = nil, nil, nil, nil, nil, nil
 }
 
 // split finds the three fields of an UPDATE.
@@ -122,8 +141,8 @@ func (p *parser) withdraw(b []byte, f Family, subcode uint8) error {
 }
 
 // scan finds the attributes (RFC 4271 section 4.3, RFC 7606 sections 3 and 4) and leaves their values undecoded.
-func (p *parser) scan(b []byte) error {
-	for len(b) > 0 {
+func (p *parser) scan() error {
+	for b := p.field; len(b) > 0; {
 		header := 3
 		if b[0]&flagExtended != 0 {
 			header = 4
@@ -142,7 +161,8 @@ func (p *parser) scan(b []byte) error {
 			p.note(TreatAsWithdraw, fmt.Sprintf("%s of %d octets exceeds the attributes", attributeName(typ), n))
 			return nil
 		}
-		if err := p.attribute(flags, typ, b[header:header+n], b[:header+n]); err != nil {
+		start := len(p.field) - len(b) + header
+		if err := p.attribute(flags, typ, span{uint16(start), uint16(start + n)}, b[:header+n]); err != nil {
 			return err
 		}
 		b = b[header+n:]
@@ -151,7 +171,7 @@ func (p *parser) scan(b []byte) error {
 }
 
 // attribute files one attribute; whole is it with its header.
-func (p *parser) attribute(flags, typ uint8, value, whole []byte) error {
+func (p *parser) attribute(flags, typ uint8, value span, whole []byte) error {
 	p.others = p.others || typ != attrMPUnreach
 	if word, bit := &p.seen[typ/64], uint64(1)<<(typ%64); *word&bit != 0 {
 		if typ == attrMPReach || typ == attrMPUnreach {
@@ -163,7 +183,7 @@ func (p *parser) attribute(flags, typ uint8, value, whole []byte) error {
 		*word |= bit
 	}
 	if int(typ) >= len(attributes) || attributes[typ].name == "" {
-		return p.unknownAttribute(flags, typ, value, whole)
+		return p.unknownAttribute(flags, typ, p.field[value.start:value.end], whole)
 	}
 	a := &attributes[typ]
 	switch {
@@ -174,10 +194,10 @@ func (p *parser) attribute(flags, typ uint8, value, whole []byte) error {
 	case flags&(flagOptional|flagTransitive) != a.flags:
 		p.note(TreatAsWithdraw, fmt.Sprintf("%s with flags %#02x", a.name, flags))
 		if typ == attrMPReach || typ == attrMPUnreach {
-			p.values[typ] = value // its prefixes are to be withdrawn
+			p.spans[typ] = value // its prefixes are to be withdrawn
 		}
 	default:
-		p.values[typ] = value
+		p.spans[typ] = value
 	}
 	return nil
 }
@@ -196,7 +216,7 @@ func (p *parser) unknownAttribute(flags, typ uint8, value, whole []byte) error {
 
 // unreach reads MP_UNREACH_NLRI (RFC 4760 section 4).
 func (p *parser) unreach() error {
-	v := p.values[attrMPUnreach]
+	v := p.value(attrMPUnreach)
 	switch {
 	case v == nil:
 		return nil
@@ -221,7 +241,7 @@ func (p *parser) reach() error {
 		return err
 	}
 	p.fromField = len(p.u.prefixes)
-	if v := p.values[attrMPReach]; v != nil {
+	if v := p.value(attrMPReach); v != nil {
 		return p.mpReach(v)
 	}
 	return nil
@@ -252,7 +272,7 @@ func (p *parser) finish() error {
 	u := p.u
 	if u.Treatment == TreatAsWithdraw {
 		// Without reachable prefixes in sight nobody can say what is to be withdrawn (RFC 7606 section 5.2).
-		if p.others && len(p.nlri) == 0 && p.values[attrMPReach] == nil {
+		if p.others && len(p.nlri) == 0 && p.value(attrMPReach) == nil {
 			return p.reset(UpdateMalformedAttributes, nil, u.Problem+", and there are no prefixes to withdraw")
 		}
 		u.Withdrawn = append(u.Withdrawn, u.prefixes...)

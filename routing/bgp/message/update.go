@@ -64,4 +64,5 @@ type Update struct {
 	Problem   string
 
 	prefixes []netip.Prefix // backs Reach
+	parser   parser
 }
