@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -374,17 +375,31 @@ func benchInbound(b *testing.B, r *rig, n int) {
 	}
 }
 
-// BenchmarkTunnels: the time a packet takes with so many tunnels, packets going to each in turn.
+// BenchmarkTunnels: the time a packet takes with so many tunnels, packets going to each in turn, and the memory that a
+// tunnel takes with its child SA and its route.
 func BenchmarkTunnels(b *testing.B) {
-	for _, n := range []int{1, 10000} {
+	for _, n := range []int{1, 64, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			before := heap()
 			r := newRig(b, n)
+			size := float64(heap()-before) / float64(n)
 			d, l := r.driver(0), newLoad(numbers(0, n), 1400)
 			b.ResetTimer()
 			for i := 0; i < b.N; i += perBatch {
 				d.Outbound(l.fill())
 			}
+			if n > 1 { // one tunnel's share includes the whole plane
+				b.ReportMetric(size, "B/tunnel")
+			}
 			mustNotDrop(b, d)
 		})
 	}
+}
+
+// heap is how many bytes are in use.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -23,6 +23,7 @@ type fakeTunnel struct {
 
 func (t *fakeTunnel) Name() string  { return t.name }
 func (t *fakeTunnel) InnerMTU() int { return t.mtu }
+func (t *fakeTunnel) Touch() byte   { return 0 }
 func (t *fakeTunnel) Seal(ctx *Ctx, pkts []packet.Packet) (refused int) {
 	var n, size uint64
 	for i := range pkts {

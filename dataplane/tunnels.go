@@ -10,17 +10,19 @@ import (
 
 // tunnelEntry is what the plane keeps for one tunnel: what workers read of it, and where they count.
 type tunnelEntry struct {
-	index  uint32
 	tunnel Tunnel
-	vrf    *VRF
-	// local are the tunnel's own addresses, our ends of its point-to-point pairs.
-	local []netip.Addr
-	// mssClamp is the clear packet size in bytes that TCP's MSS is lowered to fit; 0 leaves it, negative follows
-	// InnerMTU.
-	mssClamp int
 	// traffic has an element for each worker.
 	traffic []traffic
-	drops   Drops
+	vrf     *VRF
+	// mssClamp is the clear packet size in bytes that TCP's MSS is lowered to fit; 0 leaves it, negative follows
+	// InnerMTU.
+	mssClamp int32
+	index    uint32
+	// So far one cache line, which every packet reads.
+
+	// local are the tunnel's own addresses, our ends of its point-to-point pairs.
+	local []netip.Addr
+	drops Drops
 }
 
 // traffic is one worker's count for one tunnel, on a cache line of its own.
@@ -96,7 +98,7 @@ func (p *Plane) AddTunnel(cfg TunnelConfig, build func(index uint32) (Tunnel, er
 		return 0, err
 	}
 	p.tunnels.set(i, &tunnelEntry{
-		index: i, tunnel: t, vrf: cfg.VRF, local: cfg.Local, mssClamp: cfg.MSSClamp,
+		index: i, tunnel: t, vrf: cfg.VRF, local: cfg.Local, mssClamp: int32(cfg.MSSClamp),
 		traffic: make([]traffic, p.maxWorkers),
 	})
 	return i, nil

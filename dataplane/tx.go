@@ -13,10 +13,25 @@ const (
 // sealed in place; those that were stand in the batch, which therefore must not be reset before the flush.
 type Tx struct {
 	frames  []Frame
+	numbers []numbered
 	arena   []byte
 	used    int
 	senders []senderOf
 	count   *Counters
+}
+
+// Numberer gave frames consecutive sequence numbers of a counter that several workers share.
+type Numberer interface {
+	// Renew is called right before the frames leave: their worker may have waited, and others have run ahead of the
+	// numbers, from first on, that these have. worker is the index of who calls.
+	Renew(worker int, frames []Frame, first uint64)
+}
+
+// numbered are frames[from:to].
+type numbered struct {
+	by       Numberer
+	from, to int
+	first    uint64
 }
 
 // senderOf remembers a worker's sender for one underlay. There are only ever a few.
@@ -26,7 +41,7 @@ type senderOf struct {
 }
 
 func newTx(c *Counters) Tx {
-	return Tx{frames: make([]Frame, 0, maxFrames), arena: make([]byte, txArena), count: c}
+	return Tx{frames: make([]Frame, 0, maxFrames), numbers: make([]numbered, 0, maxFrames), arena: make([]byte, txArena), count: c}
 }
 
 // Space returns n bytes for a frame that is not sealed in place. Earlier frames may be sent to make room. n must not
@@ -49,8 +64,31 @@ func (t *Tx) Append(f Frame) {
 	t.frames = append(t.frames, f)
 }
 
+// Numbered says that the last n frames have the numbers from first on. Those that were sent already are left out.
+func (t *Tx) Numbered(by Numberer, n int, first uint64) {
+	if held := len(t.frames); n > held {
+		first += uint64(n - held)
+		n = held
+	}
+	if last := len(t.numbers) - 1; last >= 0 {
+		before := &t.numbers[last]
+		if before.by == by && before.to == len(t.frames)-n && before.first+uint64(before.to-before.from) == first {
+			before.to = len(t.frames)
+			return
+		}
+	}
+	if n > 0 {
+		t.numbers = append(t.numbers, numbered{by, len(t.frames) - n, len(t.frames), first})
+	}
+}
+
 // Flush sends all frames, each run of one underlay by one call, and counts what did not leave.
 func (t *Tx) Flush() {
+	for i := range t.numbers {
+		n := &t.numbers[i]
+		n.by.Renew(t.count.worker, t.frames[n.from:n.to], n.first)
+	}
+	t.numbers = t.numbers[:0]
 	for lo := 0; lo < len(t.frames); {
 		u := t.frames[lo].Path.Underlay
 		hi := lo + 1

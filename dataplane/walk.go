@@ -25,6 +25,7 @@ type origin struct {
 func (w *worker) forward(v *VRF, from *portEntry, pkts []packet.Packet) {
 	w.origin = origin{v, from}
 	hops := w.look.route(v.table, pkts)
+	w.touch(hops)
 	for lo := 0; lo < len(pkts); {
 		hop := hops[lo]
 		hi := lo + 1
@@ -33,6 +34,31 @@ func (w *worker) forward(v *VRF, from *portEntry, pkts []packet.Packet) {
 		}
 		w.dispatch(hop, pkts[lo:hi])
 		lo = hi
+	}
+}
+
+// touch brings what the tunnels of a batch are made of into the cache, where they are many: a packet for a tunnel that has
+// sent nothing for a while meets about fifteen cold cache lines one behind the other, but those of several tunnels are
+// independent of each other, and the processor fetches them at once if it sees them close together.
+func (w *worker) touch(hops []fib.HopID) {
+	n, last := 0, fib.HopID(0)
+	for _, hop := range hops {
+		if hop == last {
+			continue
+		}
+		last = hop
+		if index, ok := HopTunnel(hop); ok {
+			if e := w.plane.tunnels.get(index); e != nil {
+				w.near[n] = e
+				n++
+			}
+		}
+	}
+	if n < fewTunnels {
+		return
+	}
+	for _, e := range w.near[:n] {
+		w.touched += e.tunnel.Touch() + byte(e.traffic[w.ctx.Worker].outPackets.Load())
 	}
 }
 
@@ -177,14 +203,9 @@ func (w *worker) toPort(e *portEntry, run []packet.Packet) {
 		w.refuseAll(run, packet.PortDown, 0)
 		return
 	}
-	for i := range run {
-		p := &run[i]
-		if p.Drop != packet.None {
-			continue
-		}
-		if w.origin.from == e {
-			p.Drop = packet.Hairpin
-		}
+	if w.origin.from == e {
+		w.refuseAll(run, packet.Hairpin, 0)
+		return
 	}
 	e.writer(w.ctx.Worker).Write(run)
 	for i := range run {
@@ -238,7 +259,7 @@ func (w *worker) refused(e *tunnelEntry, p *packet.Packet, mtu int) {
 
 // clampMSS lowers the MSS of TCP SYNs to what fits the tunnel.
 func (e *tunnelEntry) clampMSS(pkts []packet.Packet) {
-	mtu := e.mssClamp
+	mtu := int(e.mssClamp)
 	if mtu < 0 {
 		mtu = e.tunnel.InnerMTU()
 	}

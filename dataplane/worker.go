@@ -6,6 +6,9 @@ import (
 	"github.com/warrenvpn/warren/routing/fib"
 )
 
+// fewTunnels is how many tunnels of a batch are not worth touching beforehand.
+const fewTunnels = 4
+
 // worker is one goroutine's state. Nothing in it is shared but the counters, which others may read.
 type worker struct {
 	plane *Plane
@@ -16,6 +19,9 @@ type worker struct {
 	counters *Counters
 	look     lookup
 	origin   origin
+	// near are the tunnels of the batch in hand, touched is what touching them gave.
+	near    [packet.MaxBatch]*tunnelEntry
+	touched byte
 	// replies are the ICMP errors that the batch in hand earned. They are sent after it.
 	replies *replies
 	// pieces hold the fragments of one packet.

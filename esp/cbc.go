@@ -100,8 +100,12 @@ func (c *cbcContext) seal(s *Scratch, sa *Outbound, b, plain []byte, high uint32
 	copy(iv, s.fresh(16))
 	c.mode.SetIV(iv)
 	c.mode.CryptBlocks(b[24:24+len(plain)], plain)
-	end := 24 + len(plain)
-	copy(b[end:], c.sum(s, b[:end], sa.esn, high)[:c.icv])
+	c.authenticate(s, sa, b[:24+len(plain)], high)
+}
+
+// authenticate writes the ICV behind b, which has room for it.
+func (c *cbcContext) authenticate(s *Scratch, sa *Outbound, b []byte, high uint32) {
+	copy(b[len(b):len(b)+c.icv], c.sum(s, b, sa.esn, high))
 }
 
 // open decrypts the ESP packet b in place if its ICV is right, and returns the plaintext, or nil.

@@ -80,59 +80,78 @@ func (b *Batch) Result(i int) (off, n int, v Verdict) {
 func (sa *Inbound) OpenBatch(s *Scratch, b *Batch) (newest bool) {
 	items := b.items[:b.n]
 	sa.check(items)
-	var cbc *cbcContext
-	if sa.cbc != nil {
-		cbc = sa.cbc.get()
-	}
-	for i := range items {
-		if it := &items[i]; it.verdict == OK {
-			sa.open(s, cbc, it)
-		}
-	}
-	if cbc != nil {
-		sa.cbc.put(cbc)
+	if sa.cbc == nil {
+		sa.openAEAD(s, items)
+	} else {
+		sa.openCBC(s, items)
 	}
 	return sa.commit(items)
 }
 
 // check finds each datagram's whole sequence number and asks the window.
 func (sa *Inbound) check(items []item) {
-	shortest := sa.size.header() + sa.size.icv + max(sa.size.block, 4)
+	size, esn := sa.size, sa.esn
+	around := size.header() + size.icv
+	shortest := around + max(size.block, 4)
 	sa.mu.Lock()
 	defer sa.mu.Unlock()
 	for i := range items {
 		it := &items[i]
-		if len(it.datagram) < shortest || (len(it.datagram)-sa.size.header()-sa.size.icv)&(sa.size.block-1) != 0 {
+		if n := len(it.datagram); n < shortest || (n-around)&(size.block-1) != 0 {
 			it.verdict = TooShort
 			continue
 		}
 		low := binary.BigEndian.Uint32(it.datagram[4:])
 		it.seq = uint64(low)
-		if sa.esn {
+		if esn {
 			it.seq = sa.win.infer(low)
 		}
 		it.verdict = sa.win.check(it.seq)
 	}
 }
 
-// open verifies and decrypts one datagram, and looks at what is inside.
-func (sa *Inbound) open(s *Scratch, cbc *cbcContext, it *item) {
-	b := it.datagram
-	high := uint32(it.seq >> 32)
-	var plain []byte
-	if cbc != nil {
-		plain = cbc.open(s, b, sa.esn, high)
-	} else {
-		copy(s.nonce[:4], sa.salt[:])
-		copy(s.nonce[4:], b[8:16])
-		plain, _ = sa.aead.Open(b[16:16], s.nonce[:], b[16:], s.associated(&sa.keyed, b, high))
+// openAEAD verifies and decrypts the datagrams that passed the check, and looks at what is inside.
+func (sa *Inbound) openAEAD(s *Scratch, items []item) {
+	aead, nonce := sa.aead, s.nonce[:]
+	copy(nonce, sa.salt[:])
+	for i := range items {
+		it := &items[i]
+		if it.verdict != OK {
+			continue
+		}
+		b := it.datagram
+		aad := b[:8:8]
+		if sa.esn {
+			aad = s.associated(b, uint32(it.seq>>32))
+		}
+		binary.NativeEndian.PutUint64(nonce[4:12], binary.NativeEndian.Uint64(b[8:16]))
+		plain, err := aead.Open(b[16:16], nonce, b[16:], aad)
+		if err != nil {
+			it.verdict = BadICV
+			continue
+		}
+		it.off = 16
+		it.len, it.verdict = inner(plain)
 	}
-	if plain == nil {
-		it.verdict = BadICV
-		return
+}
+
+// openCBC does the same with suites that encrypt and authenticate apart.
+func (sa *Inbound) openCBC(s *Scratch, items []item) {
+	cbc := sa.cbc.get()
+	defer sa.cbc.put(cbc)
+	for i := range items {
+		it := &items[i]
+		if it.verdict != OK {
+			continue
+		}
+		plain := cbc.open(s, it.datagram, sa.esn, uint32(it.seq>>32))
+		if plain == nil {
+			it.verdict = BadICV
+			continue
+		}
+		it.off = sa.size.header()
+		it.len, it.verdict = inner(plain)
 	}
-	it.off = sa.size.header()
-	it.len, it.verdict = inner(plain)
 }
 
 // inner reads the trailer (RFC 4303 sections 2.4 to 2.6) and returns how long the inner packet is.

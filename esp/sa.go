@@ -8,6 +8,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -118,16 +119,20 @@ func (k *keyed) SealedLen(n int) int { return k.size.sealed(n) }
 func (k *keyed) MaxInner(room int) int { return k.size.maxInner(room) }
 
 // Outbound is the sealing half of an SA.
+//
+// It is two cache lines: one that is read, and one that workers write, with whatever else they need when they do.
 type Outbound struct {
 	keyed
 	ivBase uint64
-	_      [64]byte
-	// last is the highest sequence number that was given out. It stands on a cache line of its own: workers write it.
+	_      [64 - (unsafe.Sizeof(keyed{})+8)%64]byte
+
+	// last is the highest sequence number that was given out.
 	last atomic.Uint64
-	_    [56]byte
-	// limit is the highest sequence number that may be given out.
+	// limit is the highest sequence number that may be given out, hard the highest that it may be set to.
 	limit atomic.Uint64
 	hard  uint64
+	// memory is the AEAD's own, for Touch.
+	memory []byte
 }
 
 // NewOutbound returns an SA to seal with. The first sequence number is 1 (RFC 4303 section 2.2).
@@ -139,7 +144,7 @@ func NewOutbound(c Config) (*Outbound, error) {
 	if c.IVState != nil {
 		c.IVBase = c.IVState.Base()
 	}
-	sa := &Outbound{keyed: k, ivBase: c.IVBase, hard: math.MaxUint32}
+	sa := &Outbound{keyed: k, ivBase: c.IVBase, memory: memoryOf(k.aead), hard: math.MaxUint32}
 	if c.ESN {
 		// The counter may overshoot the limit by what workers ask for, so keep well away from where it would wrap.
 		sa.hard = math.MaxUint64 - 1<<40

@@ -75,6 +75,38 @@ func (r *Run) SealTo(s *Scratch, dst, src []byte, n int, next byte) {
 	copy(plain[n:], behind)
 }
 
+// Reseal gives an ESP packet that was sealed with this SA and has not been sent the run's next number in place of its own,
+// seq. Its old number stays unused. It is for packets that waited while other workers ran ahead: the peer's replay window
+// may have moved past them.
+func (r *Run) Reseal(s *Scratch, b []byte, seq uint64) {
+	sa := r.sa
+	if r.cbc != nil {
+		r.stamp(b)
+		r.cbc.authenticate(s, sa, b[:len(b)-sa.size.icv], uint32((r.next-1)>>32))
+		return
+	}
+	aad := b[:8:8]
+	if sa.esn {
+		aad = s.associated(b, uint32(seq>>32))
+	}
+	copy(s.nonce[:4], sa.salt[:])
+	copy(s.nonce[4:], b[8:16])
+	plain, err := sa.aead.Open(b[16:16], s.nonce[:], b[16:], aad)
+	if err != nil {
+		panic("esp: Reseal of a packet that this SA did not seal with that number")
+	}
+	r.seal(s, b, plain)
+}
+
+// stamp writes the SPI and the run's next number.
+func (r *Run) stamp(b []byte) (seq uint64) {
+	seq = r.next
+	r.next++
+	r.left--
+	binary.BigEndian.PutUint64(b, uint64(r.sa.spi)<<32|seq&0xffffffff)
+	return seq
+}
+
 // putTrailer writes padding 1, 2, 3 ..., its length and the next header (RFC 4303 section 2.4).
 func putTrailer(t []byte, next byte) {
 	last := len(t) - 1
@@ -88,10 +120,7 @@ func putTrailer(t []byte, next byte) {
 // seal writes the ESP packet b around plain, which stands in b at its place or elsewhere.
 func (r *Run) seal(s *Scratch, b, plain []byte) {
 	sa := r.sa
-	seq := r.next
-	r.next++
-	r.left--
-	binary.BigEndian.PutUint64(b, uint64(sa.spi)<<32|seq&0xffffffff)
+	seq := r.stamp(b)
 	if r.cbc != nil {
 		r.cbc.seal(s, sa, b, plain, uint32(seq>>32))
 		return
@@ -100,15 +129,16 @@ func (r *Run) seal(s *Scratch, b, plain []byte) {
 	binary.BigEndian.PutUint64(b[8:], iv)
 	copy(s.nonce[:4], sa.salt[:])
 	binary.BigEndian.PutUint64(s.nonce[4:], iv)
-	sa.aead.Seal(b[16:16], s.nonce[:], plain, s.associated(&sa.keyed, b, uint32(seq>>32)))
+	aad := b[:8:8]
+	if sa.esn {
+		aad = s.associated(b, uint32(seq>>32))
+	}
+	sa.aead.Seal(b[16:16], s.nonce[:], plain, aad)
 }
 
-// associated returns the AEAD's associated data: SPI and sequence number, with ESN all 64 bits of it (RFC 4106 section 5,
-// RFC 7634 section 2.1).
-func (s *Scratch) associated(k *keyed, b []byte, high uint32) []byte {
-	if !k.esn {
-		return b[:8:8]
-	}
+// associated returns the AEAD's associated data with ESN: SPI and all 64 bits of the sequence number (RFC 4106 section 5,
+// RFC 7634 section 2.1). Without ESN it is what the packet begins with.
+func (s *Scratch) associated(b []byte, high uint32) []byte {
 	copy(s.aad[:4], b[:4])
 	binary.BigEndian.PutUint32(s.aad[4:], high)
 	copy(s.aad[8:], b[4:8])

@@ -157,6 +157,12 @@ func parse4(b []byte, info *Info, super bool) Verdict {
 	info.HdrLen = uint16(hdr)
 	frag := binary.BigEndian.Uint16(b[6:])
 	flags := uint8(frag>>14) & FlagDF
+	if frag&0x3fff == 0 && (info.Proto == ProtoTCP || info.Proto == ProtoUDP) && total-hdr >= 8 { // most packets
+		ports := binary.BigEndian.Uint32(b[hdr:])
+		info.SrcPort, info.DstPort = uint16(ports>>16), uint16(ports)
+		info.Flags = flags | FlagPorts
+		return OK
+	}
 	if frag&0x3fff != 0 {
 		flags |= FlagFragment
 		if frag&0x1fff != 0 {

@@ -72,16 +72,17 @@ func (g *Gateway) openRun(ctx *dataplane.Ctx, s *scratch, c *inChild, u dataplan
 	var count, size uint64
 	for i := range b.Len() {
 		off, inner, v := b.Result(i)
-		r := reasons[v]
-		if v == esp.OK {
-			r = c.accept(b.Datagram(i), off, inner, tr.TOS, out)
+		if v != esp.OK {
+			ctx.Counters.Drop(reasons[v], c.tunnel.index, 1)
+			continue
 		}
+		n, r := c.accept(b.Datagram(i), off, inner, tr.TOS, out)
 		if r != packet.None {
 			ctx.Counters.Drop(r, c.tunnel.index, 1)
 			continue
 		}
 		count++
-		size += uint64(out.Packets()[out.Len()-1].Len)
+		size += uint64(n)
 	}
 	if count > 0 {
 		ctx.Counters.In(c.tunnel.index, count, size)
@@ -94,40 +95,41 @@ func (g *Gateway) openRun(ctx *dataplane.Ctx, s *scratch, c *inChild, u dataplan
 	b.Reset()
 }
 
-// accept hands one clear packet to the data plane: datagram[off:off+n], which may be followed by TFC padding.
-func (c *inChild) accept(datagram []byte, off, n int, tos uint8, out *packet.Batch) packet.Reason {
+// accept hands one clear packet to the data plane: datagram[off:off+n], which may be followed by TFC padding. It returns
+// the packet's own length.
+func (c *inChild) accept(datagram []byte, off, n int, tos uint8, out *packet.Batch) (int, packet.Reason) {
 	p := out.Append(datagram, off, n)
 	if p == nil {
-		return packet.PortFull
+		return 0, packet.PortFull
 	}
 	p.Ingress = c.tunnel.index
-	b := p.Bytes()
+	b := datagram[off : off+n]
+	r := packet.None
 	switch {
 	case wire.Parse(b, &p.Info, false) != wire.OK:
-		p.Drop = packet.Malformed
-	case !c.match.inbound(&p.Info):
-		p.Drop = packet.SelectorIn
-	default:
-		p.Len = wire.Length(b)
-		if tos&3 != 0 {
-			c.congestion(p, tos)
-		}
+		r = packet.Malformed
+	case !c.match.all(p.Info.Version) && !c.match.inbound(&p.Info):
+		r = packet.SelectorIn
+	case tos&3 != 0:
+		r = congestion(p, tos)
 	}
-	if p.Drop != packet.None {
-		r := p.Drop
+	if r != packet.None {
 		out.Unappend()
-		return r
+		return 0, r
 	}
-	return packet.None
+	p.Len = wire.Length(b)
+	return p.Len, packet.None
 }
 
 // congestion carries the outer header's ECN mark over to the inner one (RFC 6040 section 4.2).
-func (c *inChild) congestion(p *packet.Packet, outer uint8) {
+func congestion(p *packet.Packet, outer uint8) packet.Reason {
 	tos, ok := wire.DecapECN(p.Info.TOS, outer)
 	if !ok {
-		p.Drop = packet.ECNInvalid
-	} else if tos != p.Info.TOS {
+		return packet.ECNInvalid
+	}
+	if tos != p.Info.TOS {
 		wire.SetTOS(p.Bytes(), tos)
 		p.Info.TOS = tos
 	}
+	return packet.None
 }

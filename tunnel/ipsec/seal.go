@@ -10,10 +10,12 @@ import (
 // The way of clear packets into frames, in the order of the functions of this file:
 //
 //	Seal       the first child whose selectors cover a packet takes it; runs of one child go on together
-//	sealRun    reserve sequence numbers for all frames of the run (shared: the SA's counter, touched once)
+//	sealRun    cut the run into parts of few frames
+//	sealSome   reserve sequence numbers for a part (shared: the SA's counter, touched once a part), and seal it
 //	sealPlain  one packet, in place where there is room
 //	sealSuper  one super-packet: cut, and each segment sealed into contiguous frames
 //	frame      outer DF and TOS; on to the underlay
+//	Renew      right before they leave: new numbers for frames that waited too long
 
 // scratch is what one worker keeps for sealing and opening, whatever the tunnel.
 type scratch struct {
@@ -73,6 +75,17 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 	return refused
 }
 
+// Touch implements dataplane.Tunnel, for the first child SA: most tunnels have no other.
+func (t *Tunnel) Touch() (sum byte) {
+	if out := t.out.Load(); out != nil && len(out.children) > 0 {
+		sum = out.children[0].sa.Touch()
+	}
+	if path := t.path.Load(); path != nil {
+		sum += byte(path.Remote.Port())
+	}
+	return sum + byte(t.outer.Load()) + byte(t.index)
+}
+
 // choose returns the first child whose selectors cover the packet.
 func (o *outbound) choose(i *wire.Info) *outChild {
 	for _, c := range o.children {
@@ -93,16 +106,37 @@ func refuse(pkts []packet.Packet, r packet.Reason) int {
 	return len(pkts)
 }
 
+// reserveAtMost is how many numbers a worker takes at once, where no super-packet needs more. staleAfter is how far the SA's
+// counter may be ahead of a number, by the doing of other workers, before its packet gets a new one. Together they stay well
+// below the smallest replay window in use, 128 (strongSwan's own ESP), so that it does no harm where a worker is descheduled
+// between sealing and sending.
+const reserveAtMost, staleAfter = 32, 80
+
 // sealRun seals packets with one SA.
 func (s *sealing) sealRun(pkts []packet.Packet) (refused int) {
-	want := 0
-	for i := range pkts {
-		if pkts[i].Drop == packet.None {
-			want += frames(&pkts[i])
+	for len(pkts) > 0 {
+		n, want := 0, 0
+		for ; n < len(pkts); n++ {
+			if pkts[n].Drop != packet.None {
+				continue
+			}
+			more := frames(&pkts[n])
+			if want > 0 && want+more > reserveAtMost {
+				break
+			}
+			want += more
 		}
+		refused += s.sealSome(pkts[:n], want)
+		pkts = pkts[n:]
 	}
+	return refused
+}
+
+// sealSome seals packets that make as many frames as wanted. Where other workers use the SA at the same time the frames
+// leave at once, otherwise with the batch.
+func (s *sealing) sealSome(pkts []packet.Packet, want int) (refused int) {
 	s.run = s.child.sa.Reserve(want)
-	short := s.run.Left() < want
+	first, short := s.run.First(), s.run.Left() < want
 	for i := range pkts {
 		p := &pkts[i]
 		switch {
@@ -118,8 +152,30 @@ func (s *sealing) sealRun(pkts []packet.Packet) (refused int) {
 			refused++
 		}
 	}
+	s.ctx.Tx.Numbered(s.child, int(s.run.First()-first), first)
 	s.run.End()
+	if me := int32(s.ctx.Worker) + 1; s.child.user.Load() != me {
+		s.child.user.Store(me)
+		s.ctx.Tx.Flush()
+	}
 	return refused
+}
+
+// Renew implements dataplane.Numberer.
+func (c *outChild) Renew(worker int, frames []dataplane.Frame, first uint64) {
+	sent := c.sa.Sent()
+	if sent < first+uint64(len(frames)) || sent < first+staleAfter {
+		return // nobody took numbers after these, or only a few
+	}
+	s := c.gw.worker(worker)
+	run := c.sa.Reserve(len(frames))
+	for i := range frames {
+		if run.Left() == 0 {
+			break
+		}
+		run.Reseal(s.esp, frames[i].Data, first+uint64(i))
+	}
+	run.End()
 }
 
 // frames returns how many frames a packet makes.
@@ -137,8 +193,8 @@ func (s *sealing) sealPlain(p *packet.Packet) {
 		wire.CompleteChecksum(p.Bytes(), &p.Offload)
 	}
 	sa := s.child.sa
-	if p.Off >= s.child.header && p.Tail() >= sa.TrailerLen(p.Len) {
-		b := p.Buf[p.Off-s.child.header:]
+	if p.Off >= int(s.child.header) && p.Tail() >= sa.TrailerLen(p.Len) {
+		b := p.Buf[p.Off-int(s.child.header):]
 		n := s.run.Seal(s.esp, b, p.Len, nextHeader(p))
 		s.frame(b[:n], p)
 	} else {
@@ -181,7 +237,7 @@ func nextHeader(p *packet.Packet) byte {
 // configured. A frame that the path does not take although its packet was let through may be fragmented outside.
 func (s *sealing) frame(b []byte, p *packet.Packet) {
 	df := p.Info.Flags&wire.FlagDF != 0
-	switch s.t.cfg.DF {
+	switch s.t.df {
 	case DFSet:
 		df = true
 	case DFClear:

@@ -46,17 +46,18 @@ type Child struct {
 
 // Tunnel is an ESP tunnel to one peer. It implements dataplane.Tunnel.
 type Tunnel struct {
-	name  string
-	index uint32
-	gw    *Gateway
-	cfg   Config
-	log   *slog.Logger
-
-	// What workers read.
+	// What workers read, together.
 	path atomic.Pointer[dataplane.Path]
 	out  atomic.Pointer[outbound]
 	// inner is InnerMTU, outer the path's MTU that it follows from.
 	inner, outer atomic.Int32
+	index        uint32
+	df           DF
+	gw           *Gateway
+
+	name string
+	cfg  Config
+	log  *slog.Logger
 
 	mu       sync.Mutex
 	children []*Child
@@ -67,16 +68,21 @@ type Tunnel struct {
 
 // outbound is the snapshot that Seal reads: the children in the order of configuration.
 type outbound struct {
-	children []*outChild
 	// all is the first child if its selectors cover everything, so that no packet need be compared.
-	all *outChild
+	all      *outChild
+	children []*outChild
+	// first is what children[0] points to, here because most tunnels have one child: one cache line less.
+	first outChild
 }
 
 // outChild is what a worker needs of a child SA to seal.
 type outChild struct {
 	sa     *esp.Outbound
 	match  *matcher
-	header int
+	gw     *Gateway
+	header int32
+	// user is the worker that used the SA last, plus one.
+	user atomic.Int32
 }
 
 // inChild is what a worker needs of a child SA to open. The SPI table leads here.
@@ -88,7 +94,7 @@ type inChild struct {
 
 // NewTunnel returns a tunnel with no path and no SAs, which refuses all packets. index is what the data plane gave it.
 func (g *Gateway) NewTunnel(index uint32, cfg Config) *Tunnel {
-	t := &Tunnel{name: cfg.Name, index: index, gw: g, cfg: cfg, log: g.log.With("tunnel", cfg.Name)}
+	t := &Tunnel{name: cfg.Name, index: index, df: cfg.DF, gw: g, cfg: cfg, log: g.log.With("tunnel", cfg.Name)}
 	g.mu.Lock()
 	g.tunnels[t] = struct{}{}
 	g.mu.Unlock()
@@ -187,7 +193,12 @@ func (t *Tunnel) Close() {
 func (t *Tunnel) publish() {
 	o := &outbound{children: make([]*outChild, len(t.children))}
 	for i, c := range t.children {
-		o.children[i] = &outChild{sa: c.Out, match: t.inbounds[i].match, header: c.Out.HeaderLen()}
+		oc := &o.first
+		if i > 0 {
+			oc = new(outChild)
+		}
+		oc.sa, oc.match, oc.gw, oc.header = c.Out, t.inbounds[i].match, t.gw, int32(c.Out.HeaderLen())
+		o.children[i] = oc
 	}
 	if len(o.children) > 0 && o.children[0].match.any4 && o.children[0].match.any6 {
 		o.all = o.children[0]
