@@ -1,6 +1,7 @@
 package crypto
 
 import (
+	"bytes"
 	stdcrypto "crypto"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -98,10 +99,23 @@ type pssParameters struct {
 	Trailer int                      `asn1:"optional,explicit,tag:3,default:1"`
 }
 
-// marshal gives the AlgorithmIdentifier of a scheme with a SHA-2 hash, in the form of RFC 7427 appendix A.
-func (s scheme) marshal() ([]byte, error) {
+// A form says whether the parameters of RSA's and the hashes' identifiers are NULL or left out. RFC 4055 section 2.1 has both
+// accepted and NULL sent.
+type form struct{ outer, inner bool }
+
+var forms = []form{{true, true}, {true, false}, {false, true}, {false, false}}
+
+func identifier(id asn1.ObjectIdentifier, null bool) pkix.AlgorithmIdentifier {
+	if null {
+		return pkix.AlgorithmIdentifier{Algorithm: id, Parameters: asn1.NullRawValue}
+	}
+	return pkix.AlgorithmIdentifier{Algorithm: id}
+}
+
+// marshal gives the AlgorithmIdentifier of a scheme with a SHA-2 hash, in a form of RFC 7427 appendix A.
+func (s scheme) marshal(f form) ([]byte, error) {
 	if s.family == ed25519Pure {
-		return asn1.Marshal(pkix.AlgorithmIdentifier{Algorithm: oidEd25519})
+		return asn1.Marshal(identifier(oidEd25519, false))
 	}
 	for _, n := range named {
 		if n.hash != s.hash {
@@ -109,25 +123,25 @@ func (s scheme) marshal() ([]byte, error) {
 		}
 		switch s.family {
 		case pkcs1:
-			return asn1.Marshal(pkix.AlgorithmIdentifier{Algorithm: n.pkcs1, Parameters: asn1.NullRawValue})
+			return asn1.Marshal(identifier(n.pkcs1, f.outer))
 		case ecdsaDER:
-			return asn1.Marshal(pkix.AlgorithmIdentifier{Algorithm: n.ecdsaW})
+			return asn1.Marshal(identifier(n.ecdsaW, false))
 		case pss:
-			return s.marshalPSS(pkix.AlgorithmIdentifier{Algorithm: n.digest, Parameters: asn1.NullRawValue})
+			return marshalPSS(identifier(n.digest, f.outer), identifier(n.digest, f.inner), s.salt)
 		}
 	}
 	return nil, fmt.Errorf("signing %v: %w", s, ErrUnsupported)
 }
 
-func (s scheme) marshalPSS(digest pkix.AlgorithmIdentifier) ([]byte, error) {
-	d, err := asn1.Marshal(digest)
+func marshalPSS(digest, mask pkix.AlgorithmIdentifier, salt int) ([]byte, error) {
+	m, err := asn1.Marshal(mask)
 	if err != nil {
 		return nil, err
 	}
 	p, err := asn1.Marshal(pssParameters{
 		Hash: digest,
-		MGF:  pkix.AlgorithmIdentifier{Algorithm: oidMGF1, Parameters: asn1.RawValue{FullBytes: d}},
-		Salt: s.salt, Trailer: 1,
+		MGF:  pkix.AlgorithmIdentifier{Algorithm: oidMGF1, Parameters: asn1.RawValue{FullBytes: m}},
+		Salt: salt, Trailer: 1,
 	})
 	if err != nil {
 		return nil, err
@@ -135,8 +149,22 @@ func (s scheme) marshalPSS(digest pkix.AlgorithmIdentifier) ([]byte, error) {
 	return asn1.Marshal(pkix.AlgorithmIdentifier{Algorithm: oidPSS, Parameters: asn1.RawValue{FullBytes: p}})
 }
 
-// parseScheme reads an AlgorithmIdentifier. Schemes with SHA-1 are not among those it knows.
+// parseScheme reads an AlgorithmIdentifier. Schemes with SHA-1 are not among those it knows. What it says is held against the
+// bytes that say so, since the library overlooks some that are wrong.
 func parseScheme(der []byte) (scheme, error) {
+	s, err := readScheme(der)
+	if err != nil {
+		return scheme{}, err
+	}
+	for _, f := range forms {
+		if b, err := s.marshal(f); err == nil && bytes.Equal(b, der) {
+			return s, nil
+		}
+	}
+	return scheme{}, fmt.Errorf("the AlgorithmIdentifier of %v is malformed", s)
+}
+
+func readScheme(der []byte) (scheme, error) {
 	var id pkix.AlgorithmIdentifier
 	if rest, err := asn1.Unmarshal(der, &id); err != nil || len(rest) > 0 {
 		return scheme{}, fmt.Errorf("the signature's AlgorithmIdentifier is malformed")

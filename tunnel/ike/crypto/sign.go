@@ -35,7 +35,7 @@ func Sign(key stdcrypto.Signer, octets []byte, s Signing) (AuthMethod, []byte, e
 	if err != nil {
 		return 0, nil, err
 	}
-	id, err := scheme.marshal()
+	id, err := scheme.marshal(form{true, true})
 	if err != nil {
 		return 0, nil, err
 	}
