@@ -34,7 +34,8 @@ type Table struct {
 	view atomic.Pointer[view]
 
 	// mu is held by the writer, and by who reads rib. The packet path takes it never.
-	mu sync.RWMutex
+	mu    sync.RWMutex
+	sizes sizes
 	// rib is every route while the table is flat, which by itself cannot say what it holds; nil while it is a trie.
 	rib    *bart.Table[*group]
 	groups groups
@@ -53,8 +54,10 @@ type view struct {
 type Group = *group
 
 // New returns an empty table.
-func New(Options) *Table {
-	t := &Table{groups: newGroups()}
+func New(Options) *Table { return newTable(defaultSizes()) }
+
+func newTable(s sizes) *Table {
+	t := &Table{sizes: s, groups: newGroups()}
 	t.view.Store(&view{trie: new(bart.Fast[*group])})
 	return t
 }

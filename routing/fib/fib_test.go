@@ -3,8 +3,11 @@ package fib
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -56,13 +59,70 @@ func find(t *Table, a netip.Addr) Group {
 	return got[0]
 }
 
+// testSizes are such that few routes take a table through all that it can be.
+func testSizes() map[string]sizes {
+	return map[string]sizes{
+		"trie":  {flatFrom: 1 << 30},
+		"flat":  {flatFrom: 1, trieBelow: 0, idle: 3, generation: 5},
+		"both":  {flatFrom: 60, trieBelow: 50, idle: 3, generation: 5},
+		"usual": defaultSizes(),
+	}
+}
+
 func TestAgainstModel(t *testing.T) {
+	for name, s := range testSizes() {
+		t.Run(name, func(t *testing.T) { againstModel(t, newTable(s)) })
+	}
+}
+
+// last returns the last address of a prefix.
+func last(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < 8*len(b); bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// sameAsModel compares all ways to look an address up.
+func sameAsModel(table *Table, want model, a netip.Addr, hash uint32) error {
+	best, hops := want.lookup(a)
+	if p, h, ok := table.Lookup(a); ok != best.IsValid() || p != best || !slices.Equal(h, hops) {
+		return fmt.Errorf("%v is in %v %v, want %v %v", a, p, h, best, hops)
+	}
+	g := find(table, a)
+	id := table.Pick(g, hash)
+	one, single := table.Single(g)
+	switch {
+	case len(hops) == 0 && (id != 0 || one != 0 || !single):
+		return fmt.Errorf("%v has no route, got %d", a, id)
+	case len(hops) > 0 && (g == nil || !slices.Equal(g.hops, hops)):
+		return fmt.Errorf("%v goes to %v, want %v of %v", a, g, hops, best)
+	case len(hops) > 0 && !slices.ContainsFunc(hops, func(h Hop) bool { return h.ID == id }):
+		return fmt.Errorf("%v goes to %d, want one of %v", a, id, hops)
+	case len(hops) == 1 && (!single || one != hops[0].ID), len(hops) > 1 && single:
+		return fmt.Errorf("single %v %d of %v", single, one, hops)
+	}
+	return nil
+}
+
+// againstModel lets a table grow and shrink a few times, past the sizes at which it changes its form.
+func againstModel(t *testing.T, table *Table) {
 	const seed = 1
 	r := rand.New(rand.NewPCG(seed, seed))
-	table, want := New(Options{}), model{}
-	for step := range 5000 {
+	want, forms := model{}, 0
+	steps := 5000
+	if raceEnabled {
+		steps = 2500
+	}
+	for step := range steps {
 		p := randomPrefix(r)
-		if r.IntN(3) == 0 {
+		was := table.view.Load().flat
+		if step/400%2 == 1 && len(want) > 0 {
+			p = slices.SortedFunc(maps.Keys(want), netip.Prefix.Compare)[r.IntN(len(want))]
+		}
+		if step/400%2 == 1 && r.IntN(8) > 0 || r.IntN(8) == 0 {
 			_, there := want[p]
 			if table.Delete(p) != there {
 				t.Fatalf("seed %d step %d: delete %v, there: %v", seed, step, p, there)
@@ -75,23 +135,21 @@ func TestAgainstModel(t *testing.T) {
 			}
 			want[p] = hops
 		}
-		a := randomAddr(r, r.IntN(2) == 1)
-		best, hops := want.lookup(a)
-		gotP, gotH, ok := table.Lookup(a)
-		if ok != best.IsValid() || gotP != best || !slices.Equal(gotH, hops) {
-			t.Fatalf("seed %d step %d: %v is in %v %v, want %v %v", seed, step, a, gotP, gotH, best, hops)
+		if table.view.Load().flat != was {
+			forms++
 		}
-		g := find(table, a)
-		id := table.Pick(g, r.Uint32())
-		one, single := table.Single(g)
-		switch {
-		case len(hops) == 0 && (id != 0 || one != 0 || !single):
-			t.Fatalf("seed %d step %d: %v has no route, got %d", seed, step, a, id)
-		case len(hops) > 0 && !slices.ContainsFunc(hops, func(h Hop) bool { return h.ID == id }):
-			t.Fatalf("seed %d step %d: %v goes to %d, want one of %v", seed, step, a, id, hops)
-		case len(hops) == 1 && (!single || one != hops[0].ID), len(hops) > 1 && single:
-			t.Fatalf("seed %d step %d: single %v %d of %v", seed, step, single, one, hops)
+		for _, a := range []netip.Addr{randomAddr(r, r.IntN(2) == 1), p.Addr(), last(p)} {
+			if err := sameAsModel(table, want, a, r.Uint32()); err != nil {
+				t.Fatalf("seed %d step %d, after a change of %v: %v", seed, step, p, err)
+			}
 		}
+		if step%250 == 0 {
+			runtime.GC() // without it, nothing is used again
+		}
+	}
+	t.Logf("%d changes of form", forms)
+	if table.sizes.flatFrom == 60 && forms < 4 {
+		t.Errorf("%d changes of form: this tests little", forms)
 	}
 	if table.Len() != len(want) {
 		t.Errorf("%d routes, want %d", table.Len(), len(want))

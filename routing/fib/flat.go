@@ -49,16 +49,16 @@ type family struct {
 	empty *block
 }
 
-func newFlat(id uint64) *flat {
-	f := &flat{pool: pool{id: id}}
+func newFlat(id uint64, s sizes) *flat {
+	f := &flat{pool: pool{id: id, sizes: s}}
 	f.addSlab()
 	f.addSeg()
 	empty := new(block)
-	for _, s := range []*family{&f.v4, &f.v6} {
-		s.empty = empty
-		s.cover.Store(new([256]uint32))
-		for i := range s.top {
-			s.top[i].Store(empty)
+	for _, family := range []*family{&f.v4, &f.v6} {
+		family.empty = empty
+		family.cover.Store(new([256]uint32))
+		for i := range family.top {
+			family.top[i].Store(empty)
 		}
 	}
 	return f
@@ -93,18 +93,22 @@ func (k Key6) byteAt(bit int) uint8 {
 	return uint8(k.Lo >> (120 - bit))
 }
 
-// covered looks up an address for which no prefix longer than /8 was found. A route may come below while one above goes:
-// only if cover is the same before and after there was nothing below did this address lead there at one moment.
+// covered looks up an address for which no prefix longer than /8 was found.
 func (f *flat) covered(s *family, k Key6) *group {
 	for {
-		cover := s.cover.Load()
-		if e := f.find(s.first(k.Hi), k, blockBits); e != 0 {
-			return f.group(e)
-		}
-		if s.cover.Load() == cover {
-			return f.group(cover[k.Hi>>56])
+		if g, ok := f.coveredBy(s.cover.Load(), s, k); ok {
+			return g
 		}
 	}
+}
+
+// coveredBy does it with the cover from before. A route may have come below while one above went: only if cover is still the
+// same after there was nothing below did the address lead there at one moment.
+func (f *flat) coveredBy(cover *[256]uint32, s *family, k Key6) (g *group, ok bool) {
+	if e := f.find(s.first(k.Hi), k, blockBits); e != 0 {
+		return f.group(e), true
+	}
+	return f.group(cover[k.Hi>>56]), s.cover.Load() == cover
 }
 
 // deeper ends a lookup that is not over after the first stages; bit is where the next byte of the address begins.

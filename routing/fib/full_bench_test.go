@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,6 +141,58 @@ func BenchmarkFullChange(b *testing.B) {
 				_ = f.table.Insert(p, hops)
 			}
 		})
+	}
+}
+
+// BenchmarkFullReader is the lookups of BenchmarkFullLookup4 and 6, taken in turns, while nothing changes, while another
+// goroutine makes 100,000 changes a second, and while it makes as many as it can.
+func BenchmarkFullReader(b *testing.B) {
+	f := theFull(b)
+	const n = 1 << 16
+	r := rand.New(rand.NewPCG(3, 3))
+	dst4, dst6 := keys4(fibtest.Destinations(r, f.v4, n)), keys6(fibtest.Destinations(r, f.v6, n))
+	read := func(b *testing.B) {
+		out := make([]Group, batch)
+		for i := 0; i < b.N; i += batch {
+			if at := i & (n - 1); i&batch == 0 {
+				f.table.LookupBatch4(dst4[at:][:batch], out)
+			} else {
+				f.table.LookupBatch6(dst6[at:][:batch], out)
+			}
+		}
+	}
+	b.Run("alone/65536", read)
+	for name, rate := range map[string]float64{"100k": 100e3, "most": 1e9} {
+		b.Run("changes-"+name+"/65536", func(b *testing.B) {
+			var stop atomic.Bool
+			var made atomic.Int64
+			var writer sync.WaitGroup
+			writer.Go(func() { f.change(&stop, &made, rate) })
+			start := time.Now()
+			read(b)
+			stop.Store(true)
+			b.ReportMetric(float64(made.Load())/time.Since(start).Seconds(), "changes/s")
+			b.StopTimer()
+			writer.Wait()
+		})
+	}
+}
+
+// change makes so many changes a second, half of them other groups, the others routes that go and come back.
+func (f *fullTable) change(stop *atomic.Bool, made *atomic.Int64, rate float64) {
+	r := rand.New(rand.NewPCG(4, 4))
+	for start := time.Now(); !stop.Load(); {
+		if due := time.Since(start).Seconds() * rate; float64(made.Load()) > due {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		var changes []Change
+		for range 25 {
+			p, hops := f.prefixes[r.IntN(len(f.prefixes))], fullHops(r.IntN(100))
+			changes = append(changes, Change{p, hops}, Change{p, fullHops(r.IntN(100))}, Change{p, nil}, Change{p, hops})
+		}
+		_ = f.table.Apply(changes)
+		made.Add(int64(len(changes)))
 	}
 }
 

@@ -10,12 +10,6 @@ const (
 	// maxChunks bounds the memory of chunks in use, 1 KiB each; fewer while there are few routes.
 	maxChunks = 1 << 17
 	minChunks = 1 << 12
-
-	// maxIdle is how many chunks without a route of their own stay where they are, for routes that come and go.
-	maxIdle = 1024
-
-	// generation is how much is given back at once.
-	generation = 256
 )
 
 // pool holds the chunks and the numbers of groups. Both are named by entries, so one that was given up may be used again
@@ -29,7 +23,8 @@ type pool struct {
 	// What follows is the writer's.
 
 	// id tells the stages of a table apart, of which there is one after the other; not 0.
-	id uint64
+	id    uint64
+	sizes sizes
 
 	chunks     []chunk // by number; 0 is never used
 	freeChunks []uint32
@@ -137,7 +132,7 @@ func (p *pool) unuse(c uint32) {
 			p.idle = append(p.idle, next)
 		}
 		next = 0
-		if len(p.idle) > maxIdle {
+		if len(p.idle) > p.sizes.idle {
 			next = p.shrink(p.idle[0])
 			p.idle = p.idle[1:]
 		}
@@ -189,7 +184,7 @@ func (p *pool) forget(g *group) {
 }
 
 // full says that it is time for turn.
-func (p *pool) full() bool { return len(p.open.chunks)+len(p.open.groups) >= generation }
+func (p *pool) full() bool { return len(p.open.chunks)+len(p.open.groups) >= p.sizes.generation }
 
 // turn closes the present generation. The view must be replaced right after.
 func (p *pool) turn(v *view) {

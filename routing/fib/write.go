@@ -6,11 +6,19 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// A table of flatFrom routes becomes flat, one of trieBelow a trie again.
-const (
-	flatFrom  = 20_000
-	trieBelow = 10_000
-)
+// sizes decide when memory is spent. Tests have smaller ones.
+type sizes struct {
+	// A table of flatFrom routes becomes flat, one of less than trieBelow a trie again.
+	flatFrom, trieBelow int
+	// idle is how many chunks without a route of their own stay where they are, for routes that come and go.
+	idle int
+	// generation is how much is given back at once.
+	generation int
+}
+
+func defaultSizes() sizes {
+	return sizes{flatFrom: 20_000, trieBelow: 10_000, idle: 1024, generation: 256}
+}
 
 // insert enters a route; it is the writer that calls it.
 func (t *Table) insert(p netip.Prefix, hops []Hop) {
@@ -77,12 +85,12 @@ func (t *Table) fit(v *view) {
 	switch {
 	case v.flat == nil:
 		n := v.trie.Size()
-		if n < flatFrom {
+		if n < t.sizes.flatFrom {
 			t.refused = 0
 		} else if t.refused == 0 || n > 2*t.refused || n < t.refused/2 {
 			t.toFlat(v.trie)
 		}
-	case t.rib.Size() < trieBelow:
+	case t.rib.Size() < t.sizes.trieBelow:
 		t.toTrie()
 	case v.flat.full():
 		v.flat.turn(v)
@@ -93,7 +101,7 @@ func (t *Table) fit(v *view) {
 // toFlat builds the stages from a trie, which stays if the routes have no room there.
 func (t *Table) toFlat(trie *bart.Fast[*group]) {
 	t.flats++
-	f, rib := newFlat(t.flats), new(bart.Table[*group])
+	f, rib := newFlat(t.flats, t.sizes), new(bart.Table[*group])
 	for p, g := range trie.All() {
 		if !f.insert(p, g, true, trie.Size()) {
 			t.refused = trie.Size()
@@ -112,7 +120,7 @@ func (t *Table) toTrie() *view {
 	for p, g := range t.rib.All() {
 		trie.Insert(p, g)
 	}
-	if trie.Size() >= flatFrom {
+	if trie.Size() >= t.sizes.flatFrom {
 		t.refused = trie.Size()
 	}
 	v := &view{trie: trie}

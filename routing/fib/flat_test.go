@@ -1,0 +1,358 @@
+package fib
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/warrenvpn/warren/routing/fib/fibtest"
+)
+
+// flatSizes make a table flat from its first route, and give back what they can.
+func flatSizes() sizes { return sizes{flatFrom: 1, idle: 2, generation: 4} }
+
+// some returns a sample of the Internet table with the default routes and what hosts add to it.
+func some(t *testing.T, r *rand.Rand, n int) []netip.Prefix {
+	t.Helper()
+	table, err := fibtest.Internet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("table:", table.Origin)
+	v4, v6 := table.Split()
+	all := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	seen := map[netip.Prefix]bool{all[0]: true, all[1]: true}
+	for len(all) < n {
+		family := [][]netip.Prefix{v4, v6}[r.IntN(2)]
+		p := family[r.IntN(len(family))]
+		if r.IntN(50) == 0 {
+			p = netip.PrefixFrom(fibtest.Destinations(r, []netip.Prefix{p}, 1)[0], p.Addr().BitLen())
+		}
+		if !seen[p] {
+			seen[p] = true
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// TestAgainstBart takes a table of the usual sizes from trie to flat and back, with routes of the Internet.
+func TestAgainstBart(t *testing.T) {
+	const seed = 3
+	r := rand.New(rand.NewPCG(seed, seed))
+	n, table, want := 30_000, New(Options{}), new(bart.Fast[[]Hop])
+	if raceEnabled {
+		n, table = 3000, newTable(sizes{flatFrom: 2000, trieBelow: 1000, idle: 100, generation: 20})
+	}
+	all := some(t, r, n)
+	check := func(n int) {
+		t.Helper()
+		for _, a := range fibtest.Destinations(r, all, n) {
+			g := find(table, a)
+			hops, ok := want.Lookup(a)
+			if ok != (g != nil) || ok && (len(hops) != len(g.hops) || hops[0] != g.hops[0]) {
+				t.Fatalf("seed %d: %v leads to %v, want %v", seed, a, g, hops)
+			}
+		}
+	}
+	toFlat, toTrie := 0, 0
+	for _, grow := range []bool{true, false, true, false} {
+		for at := 0; at < len(all); {
+			var changes []Change
+			for range 1 + r.IntN(len(all)/50) {
+				if at++; at > len(all) {
+					break
+				}
+				c := Change{Prefix: all[at-1]}
+				if grow {
+					c.Hops = randomHops(r)
+					want.Insert(c.Prefix, c.Hops)
+				} else {
+					want.Delete(c.Prefix)
+				}
+				changes = append(changes, c)
+			}
+			was := table.view.Load().flat != nil
+			if err := table.Apply(changes); err != nil {
+				t.Fatal(err)
+			}
+			if is := table.view.Load().flat != nil; is && !was {
+				toFlat++
+			} else if was && !is {
+				toTrie++
+			}
+			if check(100); table.Len() != want.Size() {
+				t.Fatalf("%d routes, want %d", table.Len(), want.Size())
+			}
+		}
+		check(len(all))
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	}
+	if toFlat != 2 || toTrie != 2 {
+		t.Errorf("the table became flat %d times and a trie %d times, want 2 and 2", toFlat, toTrie)
+	}
+	if n := len(table.groups.single) + len(table.groups.several); n != 0 {
+		t.Errorf("%d groups are left of an empty table", n)
+	}
+}
+
+// TestNothingIsLeft: when the last route goes, the stages are as they were, but for idle chunks.
+func TestNothingIsLeft(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	all := some(t, r, 1000)
+	s := flatSizes()
+	s.idle = 0
+	table := newTable(s)
+	for range 2 {
+		for i, p := range all {
+			_ = table.Insert(p, []Hop{{HopID(i + 1), 1}})
+		}
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		for _, p := range all {
+			table.Delete(p)
+		}
+		f := table.view.Load().flat
+		for _, family := range []*family{&f.v4, &f.v6} {
+			for i := range family.top {
+				b := family.top[i].Load()
+				for j := range b {
+					if b == family.empty {
+						break
+					}
+					if e := b[j].Load(); e != 0 {
+						t.Fatalf("entry %d of block %d is %#x", j, i, e)
+					}
+				}
+			}
+			if *family.cover.Load() != [256]uint32{} {
+				t.Error("something is in cover")
+			}
+		}
+		if f.live != 0 {
+			t.Errorf("%d chunks are in use", f.live)
+		}
+		f.turn(table.view.Load())
+		table.view.Store(&view{flat: f})
+		runtime.GC()
+		f.reclaim()
+		if free := len(f.freeChunks) + 1; free != len(f.chunks) {
+			t.Errorf("%d chunks of %d are free", free, len(f.chunks))
+		}
+		if free := len(f.freeGroups) + 1; free != int(f.pool.groups) {
+			t.Errorf("%d groups of %d are free", free, f.pool.groups)
+		}
+	}
+}
+
+// TestTooManyHosts: routes that would take more memory than they are worth stay in a trie, and the table is flat again when
+// most of them have gone.
+func TestTooManyHosts(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	hosts := fibtest.Destinations(r, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, 600)
+	table := newTable(sizes{flatFrom: 50, trieBelow: 10, idle: 10, generation: 10})
+	check := func(n int) {
+		t.Helper()
+		for i, a := range hosts {
+			var want HopID
+			if i < n {
+				want = HopID(i + 1)
+			}
+			if got, _ := table.Single(find(table, a)); got != want {
+				t.Fatalf("%d hosts: %v leads to %d, want %d", n, a, got, want)
+			}
+		}
+	}
+	flats := []bool{}
+	look := func(n int) {
+		check(n)
+		flats = append(flats, table.view.Load().flat != nil)
+	}
+	for i, a := range hosts {
+		_ = table.Insert(netip.PrefixFrom(a, 128), []Hop{{HopID(i + 1), 1}})
+		if i == 100 {
+			look(i + 1)
+		}
+	}
+	look(len(hosts))
+	for i := len(hosts) - 1; i >= 100; i-- {
+		table.Delete(netip.PrefixFrom(hosts[i], 128))
+	}
+	look(100)
+	if !flats[0] || flats[1] || !flats[2] {
+		t.Errorf("flat with few, many and few hosts: %v, want true, false, true", flats)
+	}
+}
+
+// TestReadersWhileChunksAreUsedAgain: each route leads to a hop of its own, so that whoever reads a chunk that has become
+// another's, or a number that has become another group's, sees a hop that is none of its address's.
+func TestReadersWhileChunksAreUsedAgain(t *testing.T) {
+	const routes = 400
+	table := newTable(flatSizes())
+	_ = table.Insert(netip.MustParsePrefix("2001:db8::/32"), []Hop{{1 << 20, 1}})
+	prefix := func(i int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, byte(i), byte(i >> 8), 7, 9}), 64)
+	}
+	var keys []Key6
+	for i := range routes {
+		keys = append(keys, key6(prefix(i).Addr()))
+	}
+	var stop atomic.Bool
+	var lookups atomic.Uint64
+	var readers sync.WaitGroup
+	for n := range 2 {
+		readers.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(n), 6))
+			dst, got, at := make([]Key6, 13), make([]Group, 13), make([]int, 13)
+			for !stop.Load() {
+				for i := range dst {
+					at[i] = r.IntN(routes)
+					dst[i] = keys[at[i]]
+				}
+				table.LookupBatch6(dst, got)
+				for i, g := range got {
+					if id, _ := table.Single(g); id != 1<<20 && int(id)%routes != at[i] {
+						t.Errorf("%v leads to %d", prefix(at[i]), id)
+						return
+					}
+				}
+				lookups.Add(1)
+			}
+		})
+	}
+	r := rand.New(rand.NewPCG(6, 6))
+	steps := 16_000 // each second one of which gives up three chunks
+	if raceEnabled {
+		steps = 6_000
+	}
+	for step := range steps {
+		i := r.IntN(routes)
+		if !table.Delete(prefix(i)) {
+			_ = table.Insert(prefix(i), []Hop{{HopID(i + routes*(1+r.IntN(1000))), 1}})
+		}
+		if step%1000 == 0 {
+			runtime.GC()
+		}
+	}
+	for before := lookups.Load(); lookups.Load() < before+10; {
+		runtime.Gosched()
+	}
+	stop.Store(true)
+	readers.Wait()
+	f := table.view.Load().flat
+	if t.Logf("%d chunks, %d groups", len(f.chunks), f.pool.groups); len(f.chunks) > steps || int(f.pool.groups) > steps/3 {
+		t.Error("they are not used again")
+	}
+}
+
+// TestCoverThatChanged: while a reader is between two loads, the default route comes and the address's own goes.
+func TestCoverThatChanged(t *testing.T) {
+	table := newTable(flatSizes())
+	wide, own := netip.MustParsePrefix("::/0"), netip.MustParsePrefix("2001:db8::/48")
+	_ = table.Insert(own, []Hop{{1, 1}})
+	f := table.view.Load().flat
+	before := f.v6.cover.Load()
+	_ = table.Insert(wide, []Hop{{2, 1}})
+	table.Delete(own)
+	if g, ok := f.coveredBy(before, &f.v6, key6(own.Addr())); ok {
+		t.Errorf("it goes to %v, where it led at no moment", g)
+	}
+	if id, _ := table.Single(f.covered(&f.v6, key6(own.Addr()))); id != 2 {
+		t.Errorf("it goes to %d, want 2", id)
+	}
+}
+
+// TestNoGapBetweenRoutes: at each moment an address has the default route, or one of its own, or both. Readers never see none.
+func TestNoGapBetweenRoutes(t *testing.T) {
+	table := newTable(flatSizes())
+	wide, own := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("10.1.2.128/25")
+	_ = table.Insert(wide, []Hop{{1, 1}})
+	var stop atomic.Bool
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			dst, got := []uint32{10<<24 | 1<<16 | 2<<8 | 200}, make([]Group, 1)
+			for !stop.Load() {
+				if table.LookupBatch4(dst, got); got[0] == nil {
+					t.Error("no route")
+					return
+				}
+			}
+		})
+	}
+	for range 20_000 {
+		_ = table.Insert(own, []Hop{{2, 1}})
+		table.Delete(wide)
+		_ = table.Insert(wide, []Hop{{3, 1}})
+		table.Delete(own)
+	}
+	stop.Store(true)
+	readers.Wait()
+}
+
+func TestFlatLookupAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	r := rand.New(rand.NewPCG(7, 7))
+	all := some(t, r, 2000)
+	table := newTable(flatSizes())
+	for i, p := range all {
+		_ = table.Insert(p, []Hop{{HopID(i + 1), 1}})
+	}
+	var v4, v6 []netip.Prefix
+	for _, p := range all {
+		if p.Addr().Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	dst4, dst6 := keys4(fibtest.Destinations(r, v4, 1000)), keys6(fibtest.Destinations(r, v6, 1000))
+	got := make([]Group, 1000)
+	if n := testing.AllocsPerRun(10, func() {
+		table.LookupBatch4(dst4, got)
+		table.LookupBatch6(dst6, got)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestMemory: a small table costs little, and the whole Internet table no more than it may.
+func TestMemory(t *testing.T) {
+	base := heap()
+	small := New(Options{})
+	for i := range 100 {
+		_ = small.Insert(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16), []Hop{{HopID(i + 1), 1}})
+	}
+	if held := heap() - base; held > 1<<20 {
+		t.Errorf("a hundred routes take %d bytes, want at most 1 MB", held)
+	}
+	runtime.KeepAlive(small)
+	if raceEnabled || testing.Short() {
+		return
+	}
+	from, err := fibtest.Internet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := make([]Change, len(from.Prefixes))
+	for i, p := range from.Prefixes {
+		changes[i] = Change{p, fullHops(i)}
+	}
+	base = heap()
+	large := New(Options{})
+	if err := large.Apply(changes); err != nil {
+		t.Fatal(err)
+	}
+	held := heap() - base
+	t.Logf("%d routes (%s) take %d MB", large.Len(), from.Origin, held/1e6)
+	if held > 200e6 {
+		t.Errorf("%d routes take %d bytes, want at most 200 MB", large.Len(), held)
+	}
+	runtime.KeepAlive(changes)
+}
