@@ -173,15 +173,15 @@ func (p *parser) scan() error {
 // attribute files one attribute; whole is it with its header.
 func (p *parser) attribute(flags, typ uint8, value span, whole []byte) error {
 	p.others = p.others || typ != attrMPUnreach
-	if word, bit := &p.seen[typ/64], uint64(1)<<(typ%64); *word&bit != 0 {
+	word, bit := &p.seen[typ/64], uint64(1)<<(typ%64)
+	if *word&bit != 0 {
 		if typ == attrMPReach || typ == attrMPUnreach {
 			return p.reset(UpdateMalformedAttributes, nil, attributeName(typ)+" twice")
 		}
 		p.note(AttributeDiscard, attributeName(typ)+" more than once")
 		return nil
-	} else {
-		*word |= bit
 	}
+	*word |= bit
 	if int(typ) >= len(attributes) || attributes[typ].name == "" {
 		return p.unknownAttribute(flags, typ, p.field[value.start:value.end], whole)
 	}
