@@ -13,8 +13,11 @@ import (
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
 
-// wire that keeps what was sent through it, in order.
-type recorder struct{ frames [][]byte }
+// recorder is an underlay that keeps what was sent through it, in order, unless it is to discard it.
+type recorder struct {
+	frames  [][]byte
+	discard bool
+}
 
 func (r *recorder) Name() string                    { return "recorder" }
 func (r *recorder) Local() netip.AddrPort           { return netip.MustParseAddrPort("192.0.2.1:4500") }
@@ -24,6 +27,9 @@ func (r *recorder) NewSender() dataplane.Sender     { return r }
 func (r *recorder) PathMTU(netip.Addr) (int, error) { return 1500, nil }
 func (r *recorder) Close() error                    { return nil }
 func (r *recorder) Send(frames []dataplane.Frame) {
+	if r.discard {
+		return
+	}
 	for _, f := range frames {
 		r.frames = append(r.frames, bytes.Clone(f.Data))
 	}
