@@ -272,21 +272,22 @@ type ConfigAttributeType uint16
 
 // The configuration attributes.
 const (
-	InternalIP4Address   ConfigAttributeType = 1
-	InternalIP4Netmask   ConfigAttributeType = 2
-	InternalIP4DNS       ConfigAttributeType = 3
-	InternalIP4NBNS      ConfigAttributeType = 4
-	InternalIP4DHCP      ConfigAttributeType = 6
-	ApplicationVersion   ConfigAttributeType = 7
-	InternalIP6Address   ConfigAttributeType = 8
-	InternalIP6DNS       ConfigAttributeType = 10
-	InternalIP6DHCP      ConfigAttributeType = 12
-	InternalIP4Subnet    ConfigAttributeType = 13
-	SupportedAttributes  ConfigAttributeType = 14
-	InternalIP6Subnet    ConfigAttributeType = 15
-	InternalDNSDomain    ConfigAttributeType = 25 // RFC 8598
-	InternalDNSSECTA     ConfigAttributeType = 26
-	maxConfigAttributeNo                     = 1<<15 - 1
+	InternalIP4Address  ConfigAttributeType = 1
+	InternalIP4Netmask  ConfigAttributeType = 2
+	InternalIP4DNS      ConfigAttributeType = 3
+	InternalIP4NBNS     ConfigAttributeType = 4
+	InternalIP4DHCP     ConfigAttributeType = 6
+	ApplicationVersion  ConfigAttributeType = 7
+	InternalIP6Address  ConfigAttributeType = 8
+	InternalIP6DNS      ConfigAttributeType = 10
+	InternalIP6DHCP     ConfigAttributeType = 12
+	InternalIP4Subnet   ConfigAttributeType = 13
+	SupportedAttributes ConfigAttributeType = 14
+	InternalIP6Subnet   ConfigAttributeType = 15
+	InternalDNSDomain   ConfigAttributeType = 25 // RFC 8598
+	InternalDNSSECTA    ConfigAttributeType = 26
+
+	maxConfigAttribute = 1<<15 - 1
 )
 
 // String is the RFC's name, or the number.
