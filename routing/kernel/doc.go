@@ -1,0 +1,46 @@
+// Package kernel keeps the kernel's route table and ours in step over rtnetlink, in a network namespace of choice: it
+// tells which routes others installed, installs ours, and lets protected prefixes stand as `unreachable` so that nothing
+// meant for a tunnel leaves in the clear.
+//
+// Reading order: table.go (Config, Table, its life), hops.go (where a route leads, and which of its devices are up),
+// place.go (what is wanted and what stands, by prefix and metric), install.go (the writer), watch.go (notifications),
+// resync.go (dumps), learn.go (routes of others), protect.go. Below them codec.go (messages), socket.go (netlink sockets).
+//
+// # Ownership
+//
+// A route is ours if its protocol number is Config.Protocol (201 unless set; `ip route show proto 201`). Every route that
+// bears it in the table is adopted by New, whoever wrote it, and removed after Settled unless it was wanted again by then.
+// So two tables in one namespace need different protocol numbers or different table ids. A place (prefix and metric) where
+// another's route stands is never taken: that counts as a failure, and is tried again. A place that we held and somebody
+// replaced is taken back. Both wait longer each time, from 20 ms up to 30 s, so that a fight with another program costs
+// nothing; who was left in peace for a minute begins anew.
+//
+// # Fail closed
+//
+// Protect returns when its `unreachable` routes stand, at metric 4294967295 in both families (the kernel accepts it also for
+// IPv6, where 4294967295 is that of its own null entry and still loses against every other). They are of no process: kill -9
+// and a regular exit leave them; New adopts them. Unprotect removes them, and Settled those that the new configuration does
+// not name.
+//
+// # Concurrency
+//
+// All methods may be called by any number of goroutines. Set, Delete and Settled queue and return; the queue holds one entry per
+// place however often it changed. Protect and Unprotect write at once. Run owns two goroutines, one that reads
+// notifications and calls Config.Learn, one that writes; both are gone when it returns. A dump stops the writer meanwhile.
+//
+// # Choices
+//
+// The sockets are our own rather than those of vishvananda/netlink, which waits for the answer to each route and allocates
+// 64 kB for each notification: here 256 changes are one system call, only the last asks for an answer (the kernel
+// answers errors anyway), and notifications of our own changes are dropped by a socket filter on the sender's port id.
+// IPv4 routes disappear without notification when their device goes down, and when their preferred source address is removed;
+// so both cause a new dump. IPv6 knows no multipath over bare devices; on devices without neighbour discovery (tunnels) such hops get
+// the gateway fe80::ffff:ffff:ffff:fffe, which nobody resolves.
+//
+// A hop counts while its device is up and has carrier. Routes over devices that do not exist yet wait for them.
+//
+// # Not done
+//
+// Routes by type of service, by source prefix, with MPLS or other encapsulations, nexthop objects of our own (those of
+// others are read through the kernel's compatible form), other kernels than Linux.
+package kernel

@@ -1,0 +1,190 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// patience is how long a condition may take on a busy machine.
+const patience = 10 * time.Second
+
+func TestMain(m *testing.M) {
+	if namespace := os.Getenv(childNamespace); namespace != "" {
+		protectForever(namespace)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// namespace makes a network namespace with two devices, da and db, that have addresses of both families.
+func namespace(t testing.TB) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	name := fmt.Sprintf("krt-%d-%d", os.Getpid(), time.Now().UnixNano()%1e6)
+	run(t, "ip", "netns", "add", name)
+	t.Cleanup(func() { run(t, "ip", "netns", "del", name) })
+	ip(t, name, "link set lo up")
+	for i, device := range []string{"da", "db"} {
+		pair(t, name, device)
+		ip(t, name, "addr add 192.0.2.%d/25 dev %s", 1+128*i, device)
+		ip(t, name, "addr add 2001:db8:%d::1/64 dev %s nodad", i, device)
+	}
+	return name
+}
+
+// pair makes a device that does not ask for neighbours, as a tunnel's. It has carrier while its peer, xda for da, is up.
+func pair(t testing.TB, namespace, device string) {
+	t.Helper()
+	ip(t, namespace, "link add name %s arp off type veth peer name x%s", device, device)
+	ip(t, namespace, "link set x%s addrgenmode none", device)
+	ip(t, namespace, "link set x%s up", device)
+	ip(t, namespace, "link set %s up", device)
+}
+
+func run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// ip runs iproute2 as the other editor.
+func ip(t testing.TB, namespace, format string, args ...any) string {
+	t.Helper()
+	return run(t, "ip", append([]string{"-n", namespace}, strings.Fields(fmt.Sprintf(format, args...))...)...)
+}
+
+// routes are the lines of `ip route`, filtered, spaces made single, of both families.
+func routes(t testing.TB, namespace, filter string) []string {
+	t.Helper()
+	out := ip(t, namespace, "-4 -o route show %s", filter) + ip(t, namespace, "-6 -o route show %s", filter)
+	var lines []string
+	for line := range strings.Lines(out) {
+		if line = strings.Join(strings.Fields(strings.ReplaceAll(line, "\\", " ")), " "); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// expect waits until the routes of our protocol begin with what is wanted, line by line.
+func expect(t testing.TB, namespace string, want ...string) {
+	t.Helper()
+	expectIn(t, namespace, "proto 201", want...)
+}
+
+func expectIn(t testing.TB, namespace, filter string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	var got []string
+	eventually(t, func() bool {
+		got = routes(t, namespace, filter)
+		return slices.EqualFunc(got, want, strings.HasPrefix)
+	}, func() string {
+		return fmt.Sprintf("routes\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	})
+}
+
+func eventually(t testing.TB, condition func() bool, say func() string) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so after %v: %s", patience, say())
+		}
+	}
+}
+
+// start makes a Table and runs it until stop, or until the test ends.
+func start(t testing.TB, config Config) (table *Table, stop func()) {
+	t.Helper()
+	table, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table, running(t, table)
+}
+
+func running(t testing.TB, table *Table) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- table.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func set(t testing.TB, table *Table, prefix string, hops ...Hop) {
+	t.Helper()
+	if err := table.Set(netip.MustParsePrefix(prefix), hops); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func over(devices ...string) (hops []Hop) {
+	for _, device := range devices {
+		hops = append(hops, Hop{Device: device})
+	}
+	return hops
+}
+
+// school collects what is learned.
+type school struct {
+	mu  sync.Mutex
+	now map[netip.Prefix]Learned
+	all int
+}
+
+func newSchool() *school { return &school{now: map[netip.Prefix]Learned{}} }
+
+func (s *school) learn(batch []Learned) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all += len(batch)
+	for _, l := range batch {
+		if l.Withdrawn {
+			delete(s.now, l.Prefix)
+		} else {
+			s.now[l.Prefix] = l
+		}
+	}
+}
+
+func (s *school) get(prefix string) (Learned, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.now[netip.MustParsePrefix(prefix)]
+	return l, ok
+}
+
+// expect waits until a prefix is learned as "device gateway metric protocol", or, with "", not at all.
+func (s *school) expect(t testing.TB, prefix, want string) {
+	t.Helper()
+	got := ""
+	eventually(t, func() bool {
+		l, ok := s.get(prefix)
+		got = ""
+		if ok {
+			got = fmt.Sprint(l.Device, " ", l.Gateway, " ", l.Metric, " ", l.Protocol)
+		}
+		return got == want
+	}, func() string { return fmt.Sprintf("%s is learned as %q, want %q", prefix, got, want) })
+}
