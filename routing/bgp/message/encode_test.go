@@ -81,6 +81,23 @@ func TestWhatExternalNeighboursDoNotGet(t *testing.T) {
 	}
 }
 
+// TestNoConfederationInAS4Path is RFC 6793 section 3.
+func TestNoConfederationInAS4Path(t *testing.T) {
+	a := typical(IPv4Unicast)
+	wide := route.Segment{Type: route.ASSequence, ASNs: []uint32{64500, 4200000000}}
+	a.ASPath = []route.Segment{{Type: route.ASConfedSequence, ASNs: []uint32{64512}}, wide}
+	o := &Options{IBGP: true, Families: bothFamilies}
+	msg, _ := AppendUpdate(nil, IPv4Unicast, a, []netip.Prefix{prefix4}, o)
+	if got := gobgpReads(t, msg, o).as4Path; !reflect.DeepEqual(got, []route.Segment{wide}) {
+		t.Errorf("AS4_PATH is %v, want %v", got, wide)
+	}
+	var u Update
+	must(t, ParseUpdate(body(t, msg, TypeUpdate), o, &u))
+	if !reflect.DeepEqual(u.Reach[0].Attrs, a) {
+		t.Errorf("read %+v, sent %+v", u.Reach[0].Attrs, a)
+	}
+}
+
 // TestLongPath: a segment has 255 numbers; what is more goes into another, and the length of the path stays.
 func TestLongPath(t *testing.T) {
 	a := typical(IPv4Unicast)

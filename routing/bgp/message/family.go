@@ -52,14 +52,6 @@ func (f Family) String() string {
 	return "no family"
 }
 
-// maxBits is the length of an address in bits.
-func (f Family) maxBits() int {
-	if f == IPv4Unicast {
-		return 32
-	}
-	return 128
-}
-
 // Families is a set of families.
 type Families uint8
 

@@ -38,6 +38,7 @@ func TestParseOpen(t *testing.T) {
 		"extended, len 13":  {slices.Concat(extended[:9], []byte{13}, extended[10:]), with(func(m *OpenMessage) { m.AS, m.FourOctetAS = 196608, true })},
 		"several":           {rawOpen(append(capabilities(2, 0), capabilities(1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1)...)...), with(func(m *OpenMessage) { m.RouteRefresh, m.Families = true, bothFamilies })},
 		"IPv6 over IPv6":    {rawOpen(capabilities(5, 6, 0, 2, 0, 1, 0, 2)...), plain},
+		"SAFI 257":          {rawOpen(capabilities(5, 6, 0, 1, 1, 1, 0, 2)...), plain},
 		"IPv4 over IPv6":    {rawOpen(capabilities(5, 12, 0, 1, 0, 128, 0, 2, 0, 1, 0, 1, 0, 2)...), with(func(m *OpenMessage) { m.ExtendedNextHop = true })},
 		"graceful, no list": {rawOpen(capabilities(64, 2, 0xc0, 120)...), with(func(m *OpenMessage) { m.Graceful = &Graceful{RestartTime: 120, Restarting: true, Notification: true} })},
 		"graceful, the last": {rawOpen(capabilities(64, 2, 0, 1, 64, 10, 0x0f, 0xff, 0, 2, 1, 0x80, 0, 25, 70, 0x80)...),

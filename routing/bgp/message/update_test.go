@@ -184,6 +184,21 @@ func TestUnknownAttributesArePassedOn(t *testing.T) {
 	}
 }
 
+// TestTrailingBits: what an octet has beyond the prefix says nothing (RFC 4271 section 4.3).
+func TestTrailingBits(t *testing.T) {
+	attrs := slices.Concat(mpReach(hop6, []byte{33, 0x20, 1, 0x0d, 0xb8, 0xff}), mpUnreach(2, 1, 3, 0x3f), okOrigin, okPath, okNextHop)
+	var u Update
+	must(t, ParseUpdate(raw([]byte{7, 11, 1, 0xff}, attrs, []byte{17, 10, 1, 0xff, 9, 12, 0xff}), &external, &u))
+	got := slices.Concat(u.Withdrawn, u.Reach[0].Prefixes, u.Reach[1].Prefixes)
+	var want []netip.Prefix
+	for _, p := range []string{"10.0.0.0/7", "128.0.0.0/1", "2000::/3", "10.1.128.0/17", "12.128.0.0/9", "2001:db8:8000::/33"} {
+		want = append(want, netip.MustParsePrefix(p))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("read %v, want %v", got, want)
+	}
+}
+
 func TestAttrsOutliveTheUpdate(t *testing.T) {
 	r := seeded(t)
 	o := &internal
@@ -211,6 +226,8 @@ func TestAS4Merging(t *testing.T) {
 		{[]route.Segment{seq(1), set(ASTrans, 4)}, []route.Segment{set(big, 4)}, []route.Segment{seq(1), set(big, 4)}},
 		{[]route.Segment{set(5, 6), seq(ASTrans)}, []route.Segment{seq(big)}, []route.Segment{set(5, 6), seq(big)}},
 		{[]route.Segment{confed, seq(1, ASTrans)}, []route.Segment{seq(big)}, []route.Segment{confed, seq(1, big)}},
+		{[]route.Segment{confed, seq(ASTrans)}, []route.Segment{seq(big)}, []route.Segment{confed, seq(big)}},
+		{[]route.Segment{seq(1), confed, seq(ASTrans)}, []route.Segment{seq(big)}, []route.Segment{seq(1), confed, seq(big)}},
 		{[]route.Segment{seq(1, 2, ASTrans, ASTrans), set(7)}, []route.Segment{seq(big, bigger), set(7)}, []route.Segment{seq(1, 2, big, bigger), set(7)}},
 	} {
 		if got := mergeAS4(c.path, c.as4); !reflect.DeepEqual(got, c.want) {
