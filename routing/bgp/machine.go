@@ -37,6 +37,7 @@ type Machine struct {
 
 	update  message.Update
 	actions []Action
+	given   []Action // by Actions, and free when it is called again
 }
 
 // conn is a connection, or the attempt of one: the part of RFC 4271's FSM that each connection has for itself.
@@ -61,11 +62,11 @@ func NewMachine(local Local, n *Neighbor, rnd *rand.Rand) *Machine {
 // State is the state of the session.
 func (m *Machine) State() State { return m.state }
 
-// Actions returns what is to be done since it was last called, in this order.
+// Actions returns what is to be done since it was last called, in this order. The slice is valid until the next call.
 func (m *Machine) Actions() []Action {
-	a := m.actions
-	m.actions = nil
-	return a
+	clear(m.given)
+	m.actions, m.given = m.given[:0], m.actions
+	return m.given
 }
 
 func (m *Machine) do(a Action) { m.actions = append(m.actions, a) }
@@ -85,7 +86,7 @@ func (m *Machine) Start(now time.Time) {
 func (m *Machine) Stop(now time.Time, reason *message.NotificationError) {
 	m.now = now
 	m.started = false
-	var why error = ErrStopped
+	why := ErrStopped
 	if reason != nil {
 		why = fmt.Errorf("%w: %w", ErrStopped, reason)
 	}
@@ -178,6 +179,20 @@ func (m *Machine) Holding(now time.Time, f message.Family, n int) {
 		m.warned |= message.FamiliesOf(f)
 		m.do(Warning{fmt.Errorf("%d prefixes of %v announced, more than %d", n, f, limit.Warn)})
 	}
+}
+
+// Refresh asks the neighbour to announce a family again (RFC 2918).
+func (m *Machine) Refresh(now time.Time, f message.Family) error {
+	m.now = now
+	c := m.session()
+	switch {
+	case c == nil:
+		return errNoSession
+	case !c.deal.Refresh || !c.deal.Families.Has(f):
+		return fmt.Errorf("the neighbor does not offer route refresh of %v", f)
+	}
+	m.send(c, message.AppendRouteRefresh(nil, f))
+	return nil
 }
 
 // Tick says what time it is. It is called when Deadline has come; earlier does no harm.

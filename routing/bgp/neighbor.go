@@ -127,7 +127,7 @@ func (n *Neighbor) maxStale() time.Duration {
 func (n *Neighbor) Check() error {
 	var errs []error
 	bad := func(format string, a ...any) {
-		errs = append(errs, fmt.Errorf("neighbour %s: "+format, append([]any{n.Name}, a...)...))
+		errs = append(errs, fmt.Errorf("neighbor %s: "+format, append([]any{n.Name}, a...)...))
 	}
 	if n.Name == "" {
 		bad("no name")

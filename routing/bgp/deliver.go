@@ -1,0 +1,93 @@
+package bgp
+
+import (
+	"sync"
+
+	"github.com/warrenvpn/warren/routing/bgp/message"
+	"github.com/warrenvpn/warren/routing/route"
+)
+
+// Table is whoever keeps the routes. Of one neighbour its methods are called one after the other, of different ones at the same
+// time. They may take their time: meanwhile less is read from the neighbour.
+type Table interface {
+	// Established begins a session. All that the neighbour shall have is advertised, now or later, then EndOfRIB called.
+	Established(s *Session)
+	// Update has routes that were learned, in order; a prefix may come more than once. The slice is borrowed until it returns. It
+	// returns how many prefixes the neighbour has in the table, before any import policy, for the limits.
+	Update(s *Session, routes []Route) Counts
+	// EndOfRIB says that the neighbour has announced all it has of a family.
+	EndOfRIB(s *Session, f message.Family)
+	// Sweep removes what is still stale of the peer and family.
+	Sweep(peer *route.Peer, f message.Family)
+	// Down ends a session: what the peer announced of the families in stale becomes stale, all else is removed.
+	Down(s *Session, stale message.Families, why error)
+}
+
+// delivery is a call of the Table.
+type delivery struct {
+	kind    deliveryKind
+	session *Session
+	peer    *route.Peer
+	routes  []Route
+	family  message.Family
+	stale   message.Families
+	why     error
+}
+
+type deliveryKind uint8
+
+const (
+	deliverUp deliveryKind = iota
+	deliverRoutes
+	deliverEndOfRIB
+	deliverSweep
+	deliverDown
+)
+
+// batches are lists of routes that go from peers to their deliverers and back.
+var batches = sync.Pool{New: func() any { return new([]Route) }}
+
+// tell puts a call into the outbox.
+func (p *peer) tell(d delivery) {
+	d.session, d.peer = p.session, p.peer
+	p.outbox = append(p.outbox, d)
+}
+
+// flush puts the batch into the outbox.
+func (p *peer) flush() {
+	if len(p.batch) > 0 && p.session != nil {
+		p.tell(delivery{kind: deliverRoutes, routes: p.batch})
+		p.batch = nil
+	}
+}
+
+// deliverer calls the Table.
+func (p *peer) deliverer() {
+	t := p.config.Table
+	for d := range p.deliver {
+		switch d.kind {
+		case deliverUp:
+			t.Established(d.session)
+		case deliverRoutes:
+			held := t.Update(d.session, d.routes)
+			clear(d.routes)
+			batches.Put(&d.routes)
+			p.tellHeld(held)
+		case deliverEndOfRIB:
+			t.EndOfRIB(d.session, d.family)
+		case deliverSweep:
+			t.Sweep(d.peer, d.family)
+		case deliverDown:
+			t.Down(d.session, d.stale, d.why)
+			p.tellHeld(Counts{})
+		}
+	}
+}
+
+func (p *peer) tellHeld(c Counts) {
+	p.held.Store(&c)
+	select {
+	case p.poke <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,471 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/warrenvpn/warren/routing/bgp/message"
+	"github.com/warrenvpn/warren/routing/route"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// memTable is a Table that announces what it was given, and keeps what each neighbour announces.
+type memTable struct {
+	own []Change
+
+	mu       sync.Mutex
+	sessions map[string]*Session
+	routes   map[string]map[netip.Prefix]memRoute
+	log      []string
+	slow     chan struct{} // if not nil, Update waits for it
+}
+
+type memRoute struct {
+	attrs *route.Attrs
+	stale bool
+}
+
+func newMemTable(own ...Change) *memTable {
+	return &memTable{own: own, sessions: map[string]*Session{}, routes: map[string]map[netip.Prefix]memRoute{}}
+}
+
+func (m *memTable) Established(s *Session) {
+	m.mu.Lock()
+	if m.sessions[s.Peer.Name] != nil {
+		panic("a second session of " + s.Peer.Name)
+	}
+	m.sessions[s.Peer.Name] = s
+	if m.routes[s.Peer.Name] == nil {
+		m.routes[s.Peer.Name] = map[netip.Prefix]memRoute{}
+	}
+	m.log = append(m.log, "up "+s.Peer.Name)
+	own := m.own
+	m.mu.Unlock()
+	s.Advertise(own)
+	s.EndOfRIB()
+}
+
+func (m *memTable) Update(s *Session, routes []Route) (c Counts) {
+	m.mu.Lock()
+	slow := m.slow
+	m.mu.Unlock()
+	if slow != nil {
+		<-slow
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	table := m.routes[s.Peer.Name]
+	for _, r := range routes {
+		if r.Attrs == nil {
+			delete(table, r.Prefix)
+		} else {
+			table[r.Prefix] = memRoute{attrs: r.Attrs}
+		}
+	}
+	for p := range table {
+		if p.Addr().Is4() {
+			c.IPv4++
+		} else {
+			c.IPv6++
+		}
+	}
+	return c
+}
+
+func (m *memTable) EndOfRIB(s *Session, f message.Family) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.log = append(m.log, fmt.Sprintf("end of %v", f))
+}
+
+func (m *memTable) Sweep(peer *route.Peer, f message.Family) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.routes[peer.Name], func(p netip.Prefix, r memRoute) bool {
+		return r.stale && message.FamilyOf(p.Addr()) == f
+	})
+	m.log = append(m.log, fmt.Sprintf("sweep %v", f))
+}
+
+func (m *memTable) Down(s *Session, stale message.Families, why error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.sessions, s.Peer.Name)
+	for p, r := range m.routes[s.Peer.Name] {
+		if stale.Has(message.FamilyOf(p.Addr())) {
+			m.routes[s.Peer.Name][p] = memRoute{r.attrs, true}
+		} else {
+			delete(m.routes[s.Peer.Name], p)
+		}
+	}
+	m.log = append(m.log, fmt.Sprintf("down %s: %v", s.Peer.Name, why))
+}
+
+// count is how many prefixes of a neighbour are there, and how many of these are stale.
+func (m *memTable) count(name string) (n, stale int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.routes[name] {
+		n++
+		if r.stale {
+			stale++
+		}
+	}
+	return n, stale
+}
+
+func (m *memTable) saw(text string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return strings.Contains(strings.Join(m.log, "\n"), text)
+}
+
+// advertise tells all sessions.
+func (m *memTable) advertise(changes ...Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.sessions {
+		s.Advertise(changes)
+	}
+}
+
+// await waits for a condition, which somebody else makes true.
+func await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// manyRoutes are n prefixes of both families with a few different attributes.
+func manyRoutes(n int) (list []Change) {
+	for i := range n {
+		list = append(list, Change{Prefix: testPrefix(i/2, i%2 == 1), Attrs: &route.Attrs{MED: uint32(i / 2 % 7), HasMED: true}})
+	}
+	return list
+}
+
+// testDialer dials over loopback and remembers its connections, so that a test can break them.
+type testDialer struct {
+	to    func() net.Addr
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (d *testDialer) Dial(ctx context.Context, n *Neighbor) (net.Conn, error) {
+	d.mu.Lock()
+	to := d.to()
+	d.mu.Unlock()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", to.String())
+	if err == nil {
+		d.mu.Lock()
+		d.conns = append(d.conns, conn)
+		d.mu.Unlock()
+	}
+	return conn, err
+}
+
+func (d *testDialer) breakLast() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if tcp, ok := d.conns[len(d.conns)-1].(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	d.conns[len(d.conns)-1].Close()
+}
+
+// testSpeaker is a Speaker that runs until the test ends, or stop.
+type testSpeaker struct {
+	*Speaker
+	table  *memTable
+	dialer *testDialer
+	addr   net.Addr
+	stop   func()
+}
+
+func startSpeaker(t *testing.T, local Local, table *memTable, n *Neighbor, to *testSpeaker) *testSpeaker {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &testSpeaker{table: table, addr: l.Addr()}
+	s.dialer = &testDialer{to: func() net.Addr { return to.addr }}
+	if s.Speaker, err = New(Config{Local: local, Table: table, Dialer: s.dialer, Listeners: []net.Listener{l}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply([]*Neighbor{n}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	s.stop = func() { cancel(); <-ended }
+	t.Cleanup(s.stop)
+	return s
+}
+
+// pair is two neighbours on loopback: a waits, b dials.
+func pair(t *testing.T, ta, tb *memTable, change func(a, b *Neighbor)) (a, b *testSpeaker) {
+	t.Helper()
+	na, nb := testNeighbor("b", 65002), testNeighbor("a", 65001)
+	for _, n := range []*Neighbor{na, nb} {
+		n.Address, n.Exports = netip.MustParseAddr("127.0.0.1"), true
+		n.NextHop6 = netip.MustParseAddr("2001:db8::1")
+		n.Timers.Retry = 10 * time.Millisecond
+		n.Timers.IdleHold = 10 * time.Millisecond
+	}
+	na.Passive = true
+	// Both ends have one address here: the next hops of the other would be our own.
+	na.NextHop4, nb.NextHop4 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	if change != nil {
+		change(na, nb)
+	}
+	a = startSpeaker(t, Local{AS: 65001, RouterID: 1}, ta, na, nil)
+	b = startSpeaker(t, Local{AS: 65002, RouterID: 2}, tb, nb, a)
+	return a, b
+}
+
+func has(table *memTable, name string, want int) func() bool {
+	return func() bool { n, stale := table.count(name); return n == want && stale == 0 }
+}
+
+func TestTwoSpeakersExchange(t *testing.T) {
+	const n = 10000
+	ta, tb := newMemTable(manyRoutes(n)...), newMemTable(manyRoutes(n/2)...)
+	a, b := pair(t, ta, tb, nil)
+	await(t, "both tables", func() bool { return has(ta, "b", n/2)() && has(tb, "a", n)() })
+	for _, r := range tb.routes["a"] {
+		if r.attrs.NeighborAS() != 65001 || r.attrs.PathLength() != 1 {
+			t.Fatalf("path %v", r.attrs.ASPath)
+		}
+	}
+	await(t, "End-of-RIB", func() bool { return tb.saw("end of IPv4 unicast") && tb.saw("end of IPv6 unicast") })
+	st := b.Status()[0]
+	if st.State != Established || st.In != (Counts{n / 2, n / 2}) || st.Out != (Counts{n / 4, n / 4}) || st.Negotiated == nil {
+		t.Errorf("status %+v", st)
+	}
+	if st.Counters.UpdatesIn > 100 {
+		t.Errorf("%d UPDATEs for %d prefixes with 14 different attributes", st.Counters.UpdatesIn, n)
+	}
+
+	// A session that breaks keeps its routes and comes again: it was asked to (RFC 4724), and both sides start cold.
+	b.dialer.breakLast()
+	await(t, "the break", func() bool { return ta.saw("down b") && tb.saw("down a") })
+	await(t, "both tables again", func() bool { return has(ta, "b", n/2)() && has(tb, "a", n)() })
+	await(t, "the sweep", func() bool { return ta.saw("sweep IPv6") && tb.saw("sweep IPv4") })
+	if a.Status()[0].Counters.Sessions != 2 {
+		t.Errorf("%d sessions, want 2", a.Status()[0].Counters.Sessions)
+	}
+
+	p := testPrefix(1<<20, false)
+	ta.advertise(Change{Prefix: p, Attrs: &route.Attrs{}})
+	await(t, "one more", has(tb, "a", n+1))
+	ta.advertise(Change{Prefix: p})
+	await(t, "one less", has(tb, "a", n))
+
+	a.stop()
+	await(t, "nothing of who left", has(tb, "a", 0))
+	if !tb.saw("Administrative Shutdown") {
+		t.Error("the neighbour was not told why")
+	}
+}
+
+// A session that is dropped in the middle of a table leaves nothing wrong behind.
+func TestSessionDropsInTheMiddle(t *testing.T) {
+	const n = 10000
+	ta, tb := newMemTable(manyRoutes(n)...), newMemTable()
+	tb.slow = make(chan struct{})
+	_, b := pair(t, ta, tb, nil)
+	for range 3 {
+		tb.slow <- struct{}{} // a first batch has arrived
+		b.dialer.breakLast()
+		await(t, "the break", func() bool {
+			select {
+			case tb.slow <- struct{}{}:
+			default:
+			}
+			return b.Status()[0].State != Established
+		})
+		await(t, "another session", func() bool {
+			select {
+			case tb.slow <- struct{}{}:
+			default:
+			}
+			return b.Status()[0].State == Established
+		})
+	}
+	tb.mu.Lock()
+	slow := tb.slow
+	tb.slow = nil
+	tb.mu.Unlock()
+	close(slow)
+	await(t, "the whole table", has(tb, "a", n))
+}
+
+// While the table of one side stands still, neither side's hold timer expires.
+func TestSlowTableKeepsSession(t *testing.T) {
+	const n = 200000
+	ta, tb := newMemTable(manyRoutes(n)...), newMemTable()
+	tb.slow = make(chan struct{})
+	_, b := pair(t, ta, tb, func(a, b *Neighbor) { a.Timers.Hold = 3 * time.Second })
+	await(t, "the session", func() bool { return b.Status()[0].State == Established })
+	time.Sleep(4 * time.Second) // more than the hold time has to pass
+	tb.mu.Lock()
+	slow := tb.slow
+	tb.slow = nil
+	tb.mu.Unlock()
+	close(slow)
+	await(t, "the whole table", has(tb, "a", n))
+	if got := b.Status()[0].Counters.Sessions; got != 1 {
+		t.Errorf("%d sessions: %s", got, b.Status()[0].LastError)
+	}
+}
+
+func TestLeave(t *testing.T) {
+	ta, tb := newMemTable(manyRoutes(2000)...), newMemTable()
+	a, b := pair(t, ta, tb, nil)
+	await(t, "the table", has(tb, "a", 2000))
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		a.Leave(context.Background(), "upgrade", 300*time.Millisecond)
+	}()
+	await(t, "withdrawals", has(tb, "a", 0))
+	if tb.saw("down") {
+		t.Error("the session ended before the drain")
+	}
+	<-left
+	await(t, "the end", func() bool { return tb.saw(`Administrative Shutdown ("upgrade")`) })
+	if st := a.Status()[0]; st.State != Idle {
+		t.Errorf("after leaving: %v", st.State)
+	}
+	if last := b.Status()[0].LastError; last == "" {
+		t.Error("the neighbour's status does not say why")
+	}
+}
+
+func TestHandOver(t *testing.T) {
+	const n = 2000
+	ta, tb := newMemTable(manyRoutes(n)...), newMemTable()
+	a, b := pair(t, ta, tb, nil)
+	await(t, "the table", has(tb, "a", n))
+	a.HandOver()
+	await(t, "stale routes", func() bool { all, stale := tb.count("a"); return all == n && stale == n })
+	a.stop()
+	next := *testNeighbor("b", 65002)
+	next.Address, next.Passive, next.Exports = netip.MustParseAddr("127.0.0.1"), true, true
+	next.NextHop4, next.NextHop6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	t2 := newMemTable(manyRoutes(n - 100)...)
+	a2 := startSpeaker(t, Local{AS: 65001, RouterID: 1, Resumed: true}, t2, &next, nil)
+	b.dialer.mu.Lock()
+	b.dialer.to = func() net.Addr { return a2.addr }
+	b.dialer.mu.Unlock()
+	await(t, "the new table, with what it lacks swept", has(tb, "a", n-100))
+}
+
+func TestRefreshAndCommands(t *testing.T) {
+	ta, tb := newMemTable(manyRoutes(100)...), newMemTable()
+	a, b := pair(t, ta, tb, nil)
+	await(t, "the table", has(tb, "a", 100))
+	tb.mu.Lock()
+	clear(tb.routes["a"])
+	tb.mu.Unlock()
+	for f := message.IPv4Unicast; f <= message.IPv6Unicast; f++ {
+		if err := b.Refresh("a", f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "the table again", has(tb, "a", 100))
+	if err := b.Disable("a", "dust"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the end", func() bool { return ta.saw(`Administrative Shutdown ("dust")`) })
+	if err := b.Refresh("a", message.IPv4Unicast); !errors.Is(err, errNoSession) {
+		t.Errorf("refresh without a session: %v", err)
+	}
+	if err := b.Enable("a"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the table once more", has(tb, "a", 100))
+	if err := a.PathDown("b", errors.New("no path")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the end", func() bool { return tb.saw("BFD Down") })
+	await(t, "the table again", has(tb, "a", 100))
+	if err := b.Reset("nobody", ""); err == nil {
+		t.Error("a command for nobody is no error")
+	}
+}
+
+func TestApply(t *testing.T) {
+	ta, tb := newMemTable(manyRoutes(10)...), newMemTable()
+	a, b := pair(t, ta, tb, nil)
+	await(t, "the table", has(tb, "a", 10))
+	same := *a.peers["b"].neighbor
+	if err := a.Apply([]*Neighbor{&same}); err != nil {
+		t.Fatal(err)
+	}
+	if st := a.Status()[0]; st.State != Established || st.Counters.Sessions != 1 {
+		t.Errorf("an unchanged neighbour is %v in session %d", st.State, st.Counters.Sessions)
+	}
+	same.Exports = false
+	changed := same
+	changed.Exports = false
+	if err := a.Apply([]*Neighbor{&changed}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the change", func() bool { return tb.saw("Other Configuration Change") })
+	await(t, "a session without exports", func() bool { return b.Status()[0].State == Established && has(tb, "a", 0)() })
+	if err := a.Apply(nil); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the removal", func() bool { return tb.saw("Peer De-configured") })
+	if err := a.Apply([]*Neighbor{&changed, &changed}); err == nil {
+		t.Error("two neighbours of one name are no error")
+	}
+}
+
+func TestPrefixLimitEndsSession(t *testing.T) {
+	ta, tb := newMemTable(manyRoutes(100)...), newMemTable()
+	_, b := pair(t, ta, tb, func(a, b *Neighbor) {
+		b.Limits = map[message.Family]Limit{message.IPv6Unicast: {Warn: 10, Max: 20}}
+	})
+	await(t, "the limit", func() bool {
+		return ta.saw("Maximum Number of Prefixes Reached") && strings.Contains(b.Status()[0].LastError, "the limit is 20")
+	})
+}
+
+func TestStrangersAreNotServed(t *testing.T) {
+	ta := newMemTable()
+	a, _ := pair(t, ta, newMemTable(), func(a, b *Neighbor) { a.Address = netip.MustParseAddr("192.0.2.77") })
+	conn, err := net.Dial("tcp", a.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("a stranger reads %d octets, %v", n, err)
+	}
+}
