@@ -98,8 +98,11 @@ func (t *Table) Insert(p netip.Prefix, hops []Hop) error {
 	return nil
 }
 
-// Delete removes a route and reports whether it was there.
+// Delete removes a route and reports whether it was there, which a prefix with host bits never is.
 func (t *Table) Delete(p netip.Prefix) bool {
+	if !p.IsValid() || p != p.Masked() {
+		return false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.remove(p)
@@ -132,8 +135,8 @@ func (t *Table) applySome(changes []Change) {
 	}
 }
 
-// routes is what the two kinds of trie have in common for readers.
-type routes interface {
+// trie is what the two kinds have in common for readers.
+type trie interface {
 	Get(netip.Prefix) (*group, bool)
 	LookupPrefixLPM(netip.Prefix) (netip.Prefix, *group, bool)
 	AllSorted() iter.Seq2[netip.Prefix, *group]
@@ -141,7 +144,7 @@ type routes interface {
 }
 
 // routes returns what is to be read until done is called.
-func (t *Table) routes() (r routes, done func()) {
+func (t *Table) routes() (r trie, done func()) {
 	if v := t.view.Load(); v.flat == nil {
 		return v.trie, func() {}
 	}
@@ -192,7 +195,7 @@ func (t *Table) allGroups() iter.Seq2[netip.Prefix, *group] {
 	r, done := t.routes()
 	defer done()
 	all := r.AllSorted()
-	if r != routes(t.rib) {
+	if _, immutable := r.(*bart.Fast[*group]); immutable {
 		return all
 	}
 	type pair struct {

@@ -35,8 +35,8 @@ type block [1 << 16]atomic.Uint32
 
 // flat is the form for large tables. Readers load entries; the one writer stores them, each after all it leads to.
 type flat struct {
-	pool
 	v4, v6 family
+	pool   // last, because what the writer alone uses is at its end, far from what readers load
 }
 
 // family is the first two stages of IPv4 or IPv6.
@@ -119,49 +119,68 @@ func (f *flat) deeper(s *family, e uint32, k Key6, bit int) *group {
 	return f.covered(s, k)
 }
 
-// lookup4 relies on the processor to overlap the iterations, which do not depend on each other.
+// run is how many addresses are looked up together, stage by stage: while one waits for memory, so do the others.
+const run = 64
+
+// lookup4 and lookup6 look up a batch. The view is what keeps chunks and groups from being used again until the end.
 func (v *view) lookup4(dst []uint32, out []Group) {
-	f := v.flat
-	out = out[:len(dst)]
-	for i, d := range dst {
-		e := f.v4.top[d>>24].Load()[uint16(d>>8)].Load()
-		if int32(e) > 0 {
-			out[i] = f.group(e)
-		} else {
-			out[i] = f.deeper(&f.v4, e, Key6{Hi: uint64(d) << 32}, blockBits)
-		}
+	for out = out[:len(dst)]; len(dst) > 0; {
+		n := min(run, len(dst))
+		v.flat.run4(dst[:n], out[:n])
+		dst, out = dst[n:], out[n:]
 	}
 	runtime.KeepAlive(v)
 }
 
-// lookup6 takes four addresses at a time, in registers, through the stages up to /48, where nearly all routes end. Going
-// stage by stage through memory instead costs as much as one address at a time.
 func (v *view) lookup6(dst []Key6, out []Group) {
-	f := v.flat
-	out = out[:len(dst)]
-	i := 0
-	for ; i+4 <= len(dst); i += 4 {
-		d, o := (*[4]Key6)(dst[i:]), (*[4]Group)(out[i:])
-		k0, k1, k2, k3 := d[0].Hi, d[1].Hi, d[2].Hi, d[3].Hi
-		e0, e1, e2, e3 := f.v6.first(k0), f.v6.first(k1), f.v6.first(k2), f.v6.first(k3)
-		e0, e1, e2, e3 = f.step(e0, uint8(k0>>32)), f.step(e1, uint8(k1>>32)), f.step(e2, uint8(k2>>32)), f.step(e3, uint8(k3>>32))
-		e0, e1, e2, e3 = f.step(e0, uint8(k0>>24)), f.step(e1, uint8(k1>>24)), f.step(e2, uint8(k2>>24)), f.step(e3, uint8(k3>>24))
-		e0, e1, e2, e3 = f.step(e0, uint8(k0>>16)), f.step(e1, uint8(k1>>16)), f.step(e2, uint8(k2>>16)), f.step(e3, uint8(k3>>16))
-		o[0], o[1], o[2], o[3] = f.group(ended(e0)), f.group(ended(e1)), f.group(ended(e2)), f.group(ended(e3))
-		for j, e := range [4]uint32{e0, e1, e2, e3} {
-			if int32(e) <= 0 {
-				o[j] = f.deeper(&f.v6, e, d[j], 48)
-			}
-		}
-	}
-	for ; i < len(dst); i++ {
-		out[i] = f.deeper(&f.v6, f.v6.first(dst[i].Hi), dst[i], blockBits)
+	for out = out[:len(dst)]; len(dst) > 0; {
+		n := min(run, len(dst))
+		v.flat.run6(dst[:n], out[:n])
+		dst, out = dst[n:], out[n:]
 	}
 	runtime.KeepAlive(v)
+}
+
+func (f *flat) run4(dst []uint32, out []Group) {
+	var found [run]uint32
+	e := found[:len(dst)]
+	for i, d := range dst {
+		e[i] = f.v4.first(uint64(d) << 32)
+	}
+	for i, e := range e {
+		if int32(e) > 0 {
+			out[i] = f.group(e)
+		} else {
+			out[i] = f.deeper(&f.v4, e, Key6{Hi: uint64(dst[i]) << 32}, blockBits)
+		}
+	}
+}
+
+// run6 takes all addresses through the stages up to /48, where nearly all routes end, also those that are done before:
+// branches that go now this way, now that, cost more.
+func (f *flat) run6(dst []Key6, out []Group) {
+	var found [run]uint32
+	e := found[:len(dst)]
+	for i := range dst {
+		e[i] = f.v6.first(dst[i].Hi)
+	}
+	for i := range dst {
+		e[i] = f.step(e[i], uint8(dst[i].Hi>>32))
+	}
+	for i := range dst {
+		e[i] = f.step(e[i], uint8(dst[i].Hi>>24))
+	}
+	for i := range dst {
+		e[i] = f.step(e[i], uint8(dst[i].Hi>>16))
+	}
+	for i, e := range e {
+		if int32(e) > 0 {
+			out[i] = f.group(e)
+		} else {
+			out[i] = f.deeper(&f.v6, e, dst[i], 48)
+		}
+	}
 }
 
 // first returns the entry in the first two stages.
 func (s *family) first(hi uint64) uint32 { return s.top[hi>>56].Load()[uint16(hi>>40)].Load() }
-
-// ended is 0 for a chunk, whose number may be no group's.
-func ended(e uint32) uint32 { return e &^ uint32(int32(e)>>31) }

@@ -356,3 +356,52 @@ func TestMemory(t *testing.T) {
 	}
 	runtime.KeepAlive(changes)
 }
+
+// TestReadersWhileTheFormChanges: all kinds of readers, while a table becomes flat and a trie again.
+func TestReadersWhileTheFormChanges(t *testing.T) {
+	table := newTable(sizes{flatFrom: 60, trieBelow: 50, idle: 3, generation: 5})
+	stays := netip.MustParsePrefix("192.0.2.0/24")
+	_ = table.Insert(stays, []Hop{{7, 1}})
+	var stop atomic.Bool
+	var readers sync.WaitGroup
+	reader := func(ok func() bool) {
+		readers.Go(func() {
+			for !stop.Load() {
+				if !ok() {
+					t.Error("the route that stays was not found")
+					return
+				}
+			}
+		})
+	}
+	reader(func() bool {
+		id, _ := table.Single(find(table, stays.Addr()))
+		return id == 7
+	})
+	reader(func() bool {
+		_, there := table.Get(stays)
+		p, hops, _ := table.Lookup(last(stays))
+		return there && p == stays && hops[0].ID == 7
+	})
+	reader(func() bool {
+		n, seen := 0, false
+		for p := range table.All() {
+			n++
+			seen = seen || p == stays
+		}
+		return seen && n <= 101 && table.Len() <= 101
+	})
+	for range 40 {
+		for i := range 100 {
+			_ = table.Insert(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16), []Hop{{1, 1}})
+		}
+		for i := range 100 {
+			table.Delete(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16))
+		}
+	}
+	stop.Store(true)
+	readers.Wait()
+	if table.flats < 40 {
+		t.Errorf("the table became flat %d times, want 40", table.flats)
+	}
+}

@@ -108,16 +108,16 @@ func (f *flat) descend(r route) (entries []atomic.Uint32, start int, c uint32) {
 func (f *flat) paint(entries []atomic.Uint32, least, most, with uint32) {
 	for i := range entries {
 		e := entries[i].Load()
-		var c *chunk
-		if e&entryChunk != 0 {
-			c = &f.chunks[e&^entryChunk]
-			if n := c.base >> entryLen; n < least || n > most {
-				continue
+		if e&entryChunk == 0 {
+			if n := e >> entryLen; n >= least && n <= most {
+				entries[i].Store(with)
 			}
+			continue
+		}
+		c := &f.chunks[e&^entryChunk]
+		if n := c.base >> entryLen; n >= least && n <= most {
 			c.base = with
 			f.paint(f.entries(e&^entryChunk), 0, 0, with&entryGroup)
-		} else if n := e >> entryLen; n >= least && n <= most {
-			entries[i].Store(with)
 		}
 	}
 }
