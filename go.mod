@@ -3,6 +3,7 @@ module github.com/warrenvpn/warren
 go 1.26.8
 
 require (
+	filippo.io/bigmod v0.1.0
 	github.com/flynn/noise v1.1.0
 	github.com/gaissmai/bart v0.30.0
 	github.com/goccy/go-yaml v1.19.2
@@ -17,7 +18,6 @@ require (
 )
 
 require (
-	filippo.io/bigmod v0.1.0 // indirect
 	github.com/google/btree v1.1.2 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/osrg/gobgp/v4 v4.8.0

@@ -69,6 +69,7 @@ func TestCookies(t *testing.T) {
 		"longer":          c.Valid(at(1), append(slices.Clone(cookie), 0), from, spi, nonce),
 		"other engine":    valid(new(Cookies), at(1)),
 		"number 0":        c.Valid(at(1), make([]byte, CookieLen), from, spi, nonce),
+		"no secret":       c.Valid(at(1), new(cookieSecret).cookie(from, spi, nonce), from, spi, nonce),
 	} {
 		if bad {
 			t.Errorf("%s is accepted", name)
@@ -84,12 +85,17 @@ func TestCookies(t *testing.T) {
 	if !valid(&c, at(-5)) || !valid(&c, at(29)) || !valid(&c, at(31)) || !valid(&c, at(59)) {
 		t.Error("a fresh cookie is refused")
 	}
-	if second := c.Make(at(59), from, spi, nonce); slices.Equal(second, cookie) {
+	second := c.Make(at(59), from, spi, nonce)
+	if slices.Equal(second, cookie) {
 		t.Error("the secret was not changed")
-	} else if !c.Valid(at(60), second, from, spi, nonce) || !c.Valid(at(59+30), second, from, spi, nonce) {
+	}
+	if valid(&c, at(60)) {
+		t.Error("a cookie of two lifetimes ago is accepted")
+	}
+	if !c.Valid(at(60), second, from, spi, nonce) || !c.Valid(at(59+30), second, from, spi, nonce) {
 		t.Error("the second cookie is refused")
 	}
-	if valid(&c, at(60)) || valid(&c, at(100)) {
+	if valid(&c, at(100)) {
 		t.Error("an old cookie is accepted")
 	}
 

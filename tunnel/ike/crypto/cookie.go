@@ -25,7 +25,7 @@ type Cookies struct {
 type cookieSecret struct {
 	number byte
 	key    [32]byte
-	born   time.Time // zero: there is none
+	born   time.Time // zero: there is none, and so its age exceeds every bound
 }
 
 // rotate brings the secrets to the time now. A clock that goes back keeps them.
@@ -56,7 +56,7 @@ func (c *Cookies) Valid(now time.Time, cookie []byte, from netip.Addr, spi uint6
 		return false
 	}
 	for _, s := range []*cookieSecret{&c.current, &c.previous} {
-		if s.number == cookie[0] && !s.born.IsZero() {
+		if s.number == cookie[0] {
 			return now.Sub(s.born) < 2*CookieLifetime && hmac.Equal(cookie, s.cookie(from, spi, nonce))
 		}
 	}

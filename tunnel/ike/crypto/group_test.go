@@ -5,6 +5,7 @@ import (
 	"crypto/ecdh"
 	"crypto/mlkem"
 	"errors"
+	"fmt"
 	"math/big"
 	"math/rand/v2"
 	"slices"
@@ -225,5 +226,27 @@ func TestPublicValuesAreChecked(t *testing.T) {
 	bad := fill(mlkem.EncapsulationKeySize768, 0xff) // coefficients beyond the modulus (FIPS 203 section 7.2)
 	if _, _, err := (mlkem768{}).Respond(bad); !errors.Is(err, ErrPublicValue) {
 		t.Errorf("ML-KEM-768: %v", err)
+	}
+}
+
+// BenchmarkRespond measures what a responder spends on a key exchange.
+func BenchmarkRespond(b *testing.B) {
+	for _, id := range everyGroup {
+		g, err := id.Group()
+		if err != nil {
+			b.Fatal(err)
+		}
+		x, err := g.Begin()
+		if err != nil {
+			b.Fatal(err)
+		}
+		public := x.Public()
+		b.Run(fmt.Sprint(id), func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := g.Respond(public); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -212,6 +212,24 @@ func TestWhatCannotBeSigned(t *testing.T) {
 	}
 }
 
+func TestKeyOfAnotherKindIsSaid(t *testing.T) {
+	for _, c := range []struct {
+		key    string
+		method AuthMethod
+		data   []byte
+		says   string
+	}{
+		{"P-384", AuthECDSA256, fill(64, 1), "ECDSA on P-384"}, {"RSA", AuthECDSA256, fill(64, 1), "RSA with 2048 bits"},
+		{"Ed25519", AuthRSA, fill(256, 1), "Ed25519"}, {"Ed25519", 14, unhex(t, identifiers["ECDSA with SHA2-256"]), "Ed25519"},
+		{"P-256", 14, unhex(t, identifiers["Ed25519"]), "ECDSA on P-256"},
+	} {
+		err := Verify(testKeys()[c.key].Public(), c.method, c.data, testOctets, Verifying{})
+		if err == nil || !strings.Contains(err.Error(), "does not go with") || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s, %v: %v", c.key, c.method, err)
+		}
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	for name, key := range testKeys() {
 		method, data, err := Sign(key, testOctets, Signing{PeerHashes: SignatureHashes()})
@@ -229,4 +247,22 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("accepted what nobody signed: %x", data)
 		}
 	})
+}
+
+// TestRFC4754Vector is RFC 4754 section 8.1: ECDSA-256 over "abc".
+func TestRFC4754Vector(t *testing.T) {
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), unhex(t, "04"+
+		"2442A5CC0ECD015FA3CA31DC8E2BBC70BF42D60CBCA20085E0822CB04235E970"+
+		"6FC98BD7E50211A4A27102FA3549DF79EBCB4BF246B80945CDDFE7D509BBFD7D"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := unhex(t, "CB28E0999B9C7715FD0A80D8E47A77079716CBBF917DD72E97566EA1C066957C"+
+		"86FA3BB4E26CAD5BF90B7F81899256CE7594BB1EA0C89212748BFF3B3D5B0315")
+	if err := Verify(public, AuthECDSA256, signature, []byte("abc"), Verifying{}); err != nil {
+		t.Error(err)
+	}
+	if err := Verify(public, AuthECDSA256, signature, []byte("abd"), Verifying{}); !errors.Is(err, ErrSignature) {
+		t.Error(err)
+	}
 }
