@@ -2,8 +2,8 @@
 // all peers, best first, and of these the one or the several that win.
 //
 // Reading order: rib.go (the table, what enters and leaves it, what changed), selection.go (which paths win and why), peers.go
-// (what happens to all paths of a peer or of a tunnel at once), show.go (what is there), offer.go and slab.go (how it is kept
-// small).
+// (what happens to all paths of a peer or of a tunnel at once), show.go (what is there), offer.go, slab.go and
+// queue.go (how it is kept small).
 //
 // # Choice
 //

@@ -36,17 +36,22 @@ func (m *model) remove(p netip.Prefix, peer *route.Peer) {
 	}
 }
 
-func (m *model) removePeer(peer *route.Peer, staleOnly bool) {
+func (m *model) removePeer(peer *route.Peer, staleOnly bool, f Families) {
 	for p, paths := range m.offers {
-		if r, ok := paths[peer]; ok && (r.Stale || !staleOnly) {
+		if r, ok := paths[peer]; ok && meant(p, f) && (r.Stale || !staleOnly) {
 			m.remove(p, peer)
 		}
 	}
 }
 
-func (m *model) markStale(peer *route.Peer) {
-	for _, paths := range m.offers {
-		if r, ok := paths[peer]; ok {
+// meant says whether a prefix is of one of the families.
+func meant(p netip.Prefix, f Families) bool {
+	return p.Addr().Is4() && f&IPv4 != 0 || p.Addr().Is6() && f&IPv6 != 0
+}
+
+func (m *model) markStale(peer *route.Peer, f Families) {
+	for p, paths := range m.offers {
+		if r, ok := paths[peer]; ok && meant(p, f) {
 			r.Stale = true
 			paths[peer] = r
 		}
@@ -172,6 +177,11 @@ func (m *model) counts(peer *route.Peer) (c Counts) {
 	for p, paths := range m.offers {
 		if r, ok := paths[peer]; ok {
 			c.Paths++
+			if p.Addr().Is4() {
+				c.IPv4++
+			} else {
+				c.IPv6++
+			}
 			if r.Stale {
 				c.Stale++
 			}

@@ -29,6 +29,7 @@ func (o *offer) up() bool { return o.via == nil || o.via.up }
 type peer struct {
 	serial uint64 // of first sight
 	offers []*offer
+	paths6 int // to IPv6 prefixes
 	wins   int // as reported
 }
 
@@ -45,6 +46,9 @@ func (t *Table) acquire(id uint32, r route.Path) *offer {
 		o = t.newOffer(r)
 	}
 	o.count++
+	if IPv6.has(t.slab.at(id)) {
+		o.peer.paths6++
+	}
 	switch {
 	case o.many:
 	case len(o.entries) < t.few:
@@ -93,6 +97,9 @@ func (t *Table) via(v *route.Via) *via {
 // release counts a path less.
 func (t *Table) release(id uint32, o *offer) {
 	o.count--
+	if IPv6.has(t.slab.at(id)) {
+		o.peer.paths6--
+	}
 	if i := slices.Index(o.entries, id); i >= 0 {
 		last := len(o.entries) - 1
 		o.entries[i] = o.entries[last]

@@ -8,12 +8,33 @@ import (
 
 // RemovePeer takes out all that a peer offered.
 func (t *Table) RemovePeer(p *route.Peer) {
-	t.removeWhere(p, func(*offer) bool { return true })
+	t.removeWhere(p, Both, func(*offer) bool { return true })
 }
 
-// MarkStale makes all that a peer offered stale: it is kept until the peer offers it again or SweepStale takes it out.
-func (t *Table) MarkStale(p *route.Peer) {
+// Families says of which families a peer's paths are meant.
+type Families uint8
+
+// The families.
+const (
+	IPv4 Families = 1 << iota
+	IPv6
+	Both = IPv4 | IPv6
+)
+
+func (f Families) has(e *entry) bool {
+	if e.is4 {
+		return f&IPv4 != 0
+	}
+	return f&IPv6 != 0
+}
+
+// MarkStale makes all that a peer offered of some families stale: it is kept until the peer offers it again or SweepStale
+// takes it out.
+func (t *Table) MarkStale(p *route.Peer, f Families) {
 	t.entriesOf(t.offersOf(p, func(o *offer) bool { return !o.path.Stale }), func(id uint32, e *entry) {
+		if !f.has(e) {
+			return
+		}
 		old := e.at(e.find(p))
 		r := old.route()
 		r.Stale = true
@@ -22,13 +43,17 @@ func (t *Table) MarkStale(p *route.Peer) {
 	})
 }
 
-// SweepStale takes out what is still stale of a peer's.
-func (t *Table) SweepStale(p *route.Peer) {
-	t.removeWhere(p, func(o *offer) bool { return o.path.Stale })
+// SweepStale takes out what is still stale of a peer's, of some families.
+func (t *Table) SweepStale(p *route.Peer, f Families) {
+	t.removeWhere(p, f, func(o *offer) bool { return o.path.Stale })
 }
 
-func (t *Table) removeWhere(p *route.Peer, keep func(*offer) bool) {
-	t.entriesOf(t.offersOf(p, keep), func(id uint32, e *entry) { t.removeAt(id, e, e.find(p)) })
+func (t *Table) removeWhere(p *route.Peer, f Families, which func(*offer) bool) {
+	t.entriesOf(t.offersOf(p, which), func(id uint32, e *entry) {
+		if f.has(e) {
+			t.removeAt(id, e, e.find(p))
+		}
+	})
 }
 
 func (t *Table) offersOf(p *route.Peer, keep func(*offer) bool) []*offer {
@@ -61,8 +86,8 @@ func (t *Table) Up(v *route.Via) bool {
 
 // Counts are a peer's numbers of paths.
 type Counts struct {
-	// Paths are all, Stale those of them that are.
-	Paths, Stale int
+	// Paths are all, IPv4 and IPv6 those of one family, Stale those that are.
+	Paths, IPv4, IPv6, Stale int
 	// Winners are the prefixes whose paths from this peer won, as reported by Flush.
 	Winners int
 }
@@ -79,6 +104,7 @@ func (t *Table) Counts(p *route.Peer) (c Counts) {
 			c.Stale += o.count
 		}
 	}
+	c.IPv4, c.IPv6 = c.Paths-known.paths6, known.paths6
 	c.Winners = known.wins
 	return c
 }

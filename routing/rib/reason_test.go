@@ -146,8 +146,8 @@ func TestNothingNewIsNotReported(t *testing.T) {
 	for what, f := range map[string]func(){
 		"announced again":         offer,
 		"withdrawn and announced": func() { table.Remove(p, peer); offer() },
-		"stale":                   func() { table.MarkStale(peer) },
-		"refreshed":               func() { table.MarkStale(peer); offer(); table.SweepStale(peer) },
+		"stale":                   func() { table.MarkStale(peer, Both) },
+		"refreshed":               func() { table.MarkStale(peer, Both); offer(); table.SweepStale(peer, Both) },
 		"host bits, no peer":      func() { table.Set(netip.Prefix{}, route.Path{Peer: peer}); table.Set(p, route.Path{}) },
 	} {
 		if f(); reported() != 0 {

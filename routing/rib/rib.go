@@ -148,7 +148,6 @@ func (t *Table) settle(e *entry) {
 // table may be changed meanwhile: what that changes is reported in the same run.
 func (t *Table) Flush() iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		t.changed.shrink()
 		for {
 			id, old, ok := t.changed.pop()
 			if !ok {
@@ -167,7 +166,6 @@ func (t *Table) Flush() iter.Seq[Change] {
 				return
 			}
 		}
-		t.changed.reset()
 		if t.live == 0 {
 			t.slab.reset()
 		}

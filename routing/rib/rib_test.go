@@ -75,15 +75,17 @@ func (w *world) step(t *Table, m *model) string {
 	switch w.r.IntN(40) {
 	case 0:
 		t.RemovePeer(peer)
-		m.removePeer(peer, false)
+		m.removePeer(peer, false, Both)
 		return "remove peer " + peer.Name
 	case 1:
-		t.MarkStale(peer)
-		m.markStale(peer)
+		f := Families(1 + w.r.IntN(3))
+		t.MarkStale(peer, f)
+		m.markStale(peer, f)
 		return "mark stale " + peer.Name
 	case 2:
-		t.SweepStale(peer)
-		m.removePeer(peer, true)
+		f := Families(1 + w.r.IntN(3))
+		t.SweepStale(peer, f)
+		m.removePeer(peer, true, f)
 		return "sweep stale " + peer.Name
 	case 3, 4, 5:
 		v, up := pick(w, w.vias[1:]), w.r.IntN(2) == 0
@@ -198,7 +200,7 @@ func empties(t *testing.T, table *Table, w *world, m *model, reported map[netip.
 	t.Helper()
 	for _, p := range w.peers {
 		table.RemovePeer(p)
-		m.removePeer(p, false)
+		m.removePeer(p, false, Both)
 	}
 	for _, v := range w.vias {
 		table.SetUp(v, true)
@@ -208,7 +210,7 @@ func empties(t *testing.T, table *Table, w *world, m *model, reported map[netip.
 		t.Fatal(err)
 	}
 	if len(reported) != 0 || table.Len() != 0 || len(table.offers) != 0 || len(table.peers) != 0 || len(table.vias) != 0 ||
-		table.slab.used != 0 || table.index.Size() != 0 || len(table.changed.list) != 0 {
+		table.slab.used != 0 || table.index.Size() != 0 || len(table.changed.head.list) != 0 {
 		t.Errorf("the empty table keeps something: %+v", table)
 	}
 }

@@ -1,0 +1,245 @@
+package router
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/warrenvpn/warren/routing/bgp"
+	"github.com/warrenvpn/warren/routing/bgp/message"
+	"github.com/warrenvpn/warren/routing/rib"
+	"github.com/warrenvpn/warren/routing/route"
+)
+
+// Neighbor is what a Router wants to know of a BGP neighbour.
+type Neighbor struct {
+	// Name is that of bgp.Neighbor.
+	Name string
+	// Via is where its routes lead: its tunnel, or the port that it is behind.
+	Via *route.Via
+	// Import decides what of its routes enters the rib, Export which winners it is told. Nil lets nothing through (RFC 8212).
+	Import, Export Policy
+}
+
+// neighbor is a Neighbor and what of its routes the import policy refused: needed to count all that it announces.
+type neighbor struct {
+	Neighbor
+	peer    *route.Peer
+	refused map[netip.Prefix]struct{}
+}
+
+// SetNeighbor enters a neighbour or changes its policies. A new import policy counts for what comes from now on: the caller asks
+// for a route refresh. A new export policy is told at once.
+func (r *Router) SetNeighbor(n Neighbor) error {
+	if n.Name == "" || n.Via == nil {
+		return fmt.Errorf("neighbor %q: wants a name and a way", n.Name)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.neighbors[n.Name]
+	if known == nil {
+		known = &neighbor{refused: map[netip.Prefix]struct{}{}}
+		r.neighbors[n.Name] = known
+	}
+	known.Neighbor = n
+	for _, s := range r.sessions {
+		if s.neighbor == known {
+			r.scan(s)
+		}
+	}
+	return nil
+}
+
+// RemoveNeighbor forgets a neighbour whose session is over.
+func (r *Router) RemoveNeighbor(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.neighbors[name]; n != nil && n.peer != nil {
+		r.rib.RemovePeer(n.peer)
+		r.flush()
+	}
+	delete(r.neighbors, name)
+}
+
+// session is an established one, and what it is to be told next.
+type session struct {
+	*bgp.Session
+	neighbor *neighbor
+	pending  []bgp.Change
+}
+
+// announceAtOnce is how many changes are handed to a session together.
+const announceAtOnce = 1024
+
+// note puts a change among what the session will be told.
+func (s *session) note(r *Router, c *rib.Change) {
+	out := bgp.Change{Prefix: c.Prefix}
+	if best := r.exportable(c); best != nil && s.neighbor.Export != nil && best.Peer != s.Peer {
+		path := *best
+		if path.Attrs == nil {
+			path.Attrs = originated(path.Peer.Source)
+		}
+		if path, ok := s.neighbor.Export.Apply(c.Prefix, path); ok {
+			out.Attrs = path.Attrs
+			if path.Peer.Source == route.BGP {
+				out.From = path.Peer
+			}
+		}
+	}
+	s.pending = append(s.pending, out)
+	if len(s.pending) == announceAtOnce {
+		s.advertise()
+	}
+}
+
+func (s *session) advertise() {
+	if len(s.pending) > 0 {
+		s.Advertise(s.pending)
+		s.pending = s.pending[:0]
+	}
+}
+
+// What routes carry that do not come from BGP: they begin here (RFC 4271 section 5.1.1). Shared, so that they are announced
+// together.
+var (
+	ours    = &route.Attrs{Origin: route.OriginIGP}
+	learned = &route.Attrs{Origin: route.OriginIncomplete}
+)
+
+func originated(s route.Source) *route.Attrs {
+	if s == route.Kernel {
+		return learned
+	}
+	return ours
+}
+
+// Established implements bgp.Table: the neighbour is told all that there is.
+func (r *Router) Established(bs *bgp.Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.neighbors[bs.Neighbor.Name]
+	if n == nil {
+		return
+	}
+	if n.peer != bs.Peer {
+		if n.peer != nil {
+			r.rib.RemovePeer(n.peer)
+		}
+		n.peer = bs.Peer
+		clear(n.refused)
+	}
+	s := &session{Session: bs, neighbor: n}
+	r.sessions = append(r.sessions, s)
+	r.flush()
+	r.scan(s)
+	bs.EndOfRIB()
+}
+
+// scan tells a session everything. The rib may be large: others are let in now and then, and what they change the session hears
+// like everybody else.
+func (r *Router) scan(s *session) {
+	var at rib.Cursor
+	for more := true; more; {
+		at, more = r.rib.Scan(at, announceAtOnce, func(c rib.Change) { s.note(r, &c) })
+		s.advertise()
+		r.mu.Unlock()
+		r.mu.Lock()
+	}
+}
+
+// session returns the one of this bgp.Session, nil if it is over.
+func (r *Router) session(bs *bgp.Session) *session {
+	for _, s := range r.sessions {
+		if s.Session == bs {
+			return s
+		}
+	}
+	return nil
+}
+
+// Update implements bgp.Table.
+func (r *Router) Update(bs *bgp.Session, routes []bgp.Route) bgp.Counts {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.session(bs)
+	if s == nil {
+		return bgp.Counts{}
+	}
+	for i := range routes {
+		s.neighbor.learn(r, bs, &routes[i])
+	}
+	r.flush()
+	return s.neighbor.counts(r)
+}
+
+// learn enters what a neighbour announced, as its import policy wants it.
+func (n *neighbor) learn(r *Router, bs *bgp.Session, in *bgp.Route) {
+	path := route.Path{Peer: n.peer, Via: n.Via, Attrs: in.Attrs, Preference: route.BGP.Preference()}
+	// A next hop of our own is a loop (RFC 4271 section 5.1.3).
+	accepted := in.Attrs != nil && n.Import != nil && in.Attrs.NextHop != bs.Local
+	if accepted {
+		path, accepted = n.Import.Apply(in.Prefix, path)
+	}
+	if accepted {
+		r.rib.Set(in.Prefix, path)
+	} else {
+		r.rib.Remove(in.Prefix, n.peer)
+	}
+	if in.Attrs != nil && !accepted {
+		n.refused[in.Prefix] = struct{}{}
+	} else if len(n.refused) > 0 {
+		delete(n.refused, in.Prefix)
+	}
+}
+
+// counts are the prefixes that the neighbour announces, whether the import policy let them in or not.
+func (n *neighbor) counts(r *Router) bgp.Counts {
+	in := r.rib.Counts(n.peer)
+	c := bgp.Counts{IPv4: in.IPv4, IPv6: in.IPv6}
+	for p := range n.refused {
+		if p.Addr().Is4() {
+			c.IPv4++
+		} else {
+			c.IPv6++
+		}
+	}
+	return c
+}
+
+// EndOfRIB implements bgp.Table. The Speaker calls Sweep itself where something was stale.
+func (r *Router) EndOfRIB(bs *bgp.Session, f message.Family) {
+	r.log.Debug("neighbor has announced all", "neighbor", bs.Neighbor.Name, "family", f)
+}
+
+// Sweep implements bgp.Table.
+func (r *Router) Sweep(peer *route.Peer, f message.Family) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rib.SweepStale(peer, families(f))
+	r.flush()
+}
+
+// Down implements bgp.Table.
+func (r *Router) Down(bs *bgp.Session, stale message.Families, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sessions = slices.DeleteFunc(r.sessions, func(s *session) bool { return s.Session == bs })
+	r.rib.SweepStale(bs.Peer, rib.Both) // of a restart before
+	r.rib.MarkStale(bs.Peer, rib.Both)
+	for _, f := range []message.Family{message.IPv4Unicast, message.IPv6Unicast} {
+		if !stale.Has(f) {
+			r.rib.SweepStale(bs.Peer, families(f))
+		}
+	}
+	if n := r.neighbors[bs.Neighbor.Name]; n != nil {
+		clear(n.refused)
+	}
+	r.flush()
+}
+
+func families(f message.Family) rib.Families {
+	if f == message.IPv4Unicast {
+		return rib.IPv4
+	}
+	return rib.IPv6
+}
