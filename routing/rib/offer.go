@@ -41,7 +41,7 @@ type via struct {
 // acquire returns the offer that the path is one of, and counts it.
 func (t *Table) acquire(id uint32, r route.Path) *offer {
 	r.Attrs = nil
-	o := t.recent(r)
+	o := t.known(r)
 	if o == nil {
 		o = t.newOffer(r)
 	}
@@ -59,12 +59,18 @@ func (t *Table) acquire(id uint32, r route.Path) *offer {
 	return o
 }
 
-// recent finds an offer; what is like the one before is found faster.
-func (t *Table) recent(r route.Path) *offer {
-	if p := t.peers[r.Peer]; p != nil && len(p.offers) == 1 && p.offers[0].path == r {
-		return p.offers[0]
+// known returns the offer if there is one: by looking at those of the peer where they are few, as they mostly are.
+func (t *Table) known(r route.Path) *offer {
+	p := t.peers[r.Peer]
+	if p == nil || len(p.offers) > 4 {
+		return t.offers[r]
 	}
-	return t.offers[r]
+	for _, o := range p.offers {
+		if o.path == r {
+			return o
+		}
+	}
+	return nil
 }
 
 func (t *Table) newOffer(r route.Path) *offer {

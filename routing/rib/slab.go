@@ -144,4 +144,3 @@ func (s *slab) free(id uint32) {
 
 // reset gives the memory back. No entry may be in use.
 func (s *slab) reset() { *s = slab{} }
-
