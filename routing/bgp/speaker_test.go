@@ -325,6 +325,7 @@ func TestSessionDropsInTheMiddle(t *testing.T) {
 
 // While the table of one side stands still, neither side's hold timer expires.
 func TestSlowTableKeepsSession(t *testing.T) {
+	t.Parallel()
 	const n = 200000
 	ta, tb := newMemTable(manyRoutes(n)...), newMemTable()
 	tb.slow = make(chan struct{})
