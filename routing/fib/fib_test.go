@@ -215,7 +215,12 @@ func TestFlowsSpreadByWeight(t *testing.T) {
 
 // TestFlowsStay: when a hop goes, only its flows move; when one comes, no more than it is owed.
 func TestFlowsStay(t *testing.T) {
-	table := New(Options{})
+	for name, s := range testSizes() {
+		t.Run(name, func(t *testing.T) { flowsStay(t, newTable(s)) })
+	}
+}
+
+func flowsStay(t *testing.T, table *Table) {
 	p := netip.MustParsePrefix("2001:db8::/32")
 	enter := func(hops ...Hop) []HopID {
 		t.Helper()

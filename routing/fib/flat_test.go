@@ -188,6 +188,24 @@ func TestTooManyHosts(t *testing.T) {
 	}
 }
 
+// TestNoSecondTry: a table for which the flat form has no room is not built anew for each route that comes and goes.
+func TestNoSecondTry(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	hosts := fibtest.Destinations(r, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, 500)
+	table := newTable(sizes{flatFrom: 500, trieBelow: 400})
+	for range 5 {
+		for _, a := range hosts {
+			_ = table.Insert(netip.PrefixFrom(a, 128), []Hop{{1, 1}})
+		}
+		for _, a := range hosts[:50] {
+			table.Delete(netip.PrefixFrom(a, 128))
+		}
+	}
+	if table.flats != 1 {
+		t.Errorf("it was tried %d times, want 1", table.flats)
+	}
+}
+
 // TestReadersWhileChunksAreUsedAgain: each route leads to a hop of its own, so that whoever reads a chunk that has become
 // another's, or a number that has become another group's, sees a hop that is none of its address's.
 func TestReadersWhileChunksAreUsedAgain(t *testing.T) {
@@ -351,6 +369,9 @@ func TestMemory(t *testing.T) {
 	}
 	held := heap() - base
 	t.Logf("%d routes (%s) take %d MB", large.Len(), from.Origin, held/1e6)
+	if large.view.Load().flat == nil {
+		t.Error("the table is not flat")
+	}
 	if held > 200e6 {
 		t.Errorf("%d routes take %d bytes, want at most 200 MB", large.Len(), held)
 	}

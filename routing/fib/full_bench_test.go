@@ -55,6 +55,9 @@ func theFull(tb testing.TB) *fullTable {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if f.table.view.Load().flat == nil {
+		tb.Fatal("the table is not flat")
+	}
 	tb.Log("table:", f.origin)
 	return f
 }

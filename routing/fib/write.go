@@ -85,9 +85,9 @@ func (t *Table) fit(v *view) {
 	switch {
 	case v.flat == nil:
 		n := v.trie.Size()
-		if n < t.sizes.flatFrom {
+		if n < t.sizes.trieBelow {
 			t.refused = 0
-		} else if t.refused == 0 || n > 2*t.refused || n < t.refused/2 {
+		} else if n >= t.sizes.flatFrom && (t.refused == 0 || n > 2*t.refused || n < t.refused/2) {
 			t.toFlat(v.trie)
 		}
 	case t.rib.Size() < t.sizes.trieBelow:

@@ -39,19 +39,21 @@ var (
 // Generate makes up a table of the real one's size and distribution of lengths. The same seed gives the same table.
 func Generate(seed uint64) []netip.Prefix {
 	r := rand.New(rand.NewPCG(seed, seed))
-	return append(generate(r, roots4, counts4, 24), generate(r, roots6, counts6, 64)...)
+	return append(generate(r, roots4, counts4), generate(r, roots6, counts6)...)
 }
 
-// generate makes the prefixes of one family, the shorter ones first. Two of three lie within a shorter one, if that is not of
-// length host or longer, because holders of addresses announce parts of them.
-func generate(r *rand.Rand, roots []netip.Prefix, counts []count, host int) (all []netip.Prefix) {
+// generate makes the prefixes of one family, the shorter ones first. Holders of addresses announce parts of them, and parts side by
+// side: most of the prefixes are near another of their length, half of the others within a shorter one, and the rest anywhere.
+func generate(r *rand.Rand, roots []netip.Prefix, counts []count) (all []netip.Prefix) {
 	seen := map[netip.Prefix]bool{}
-	parents := 0
 	for _, c := range counts {
 		for n := 0; n < c.n; {
 			from := roots[r.IntN(len(roots))]
-			if parents > 0 && r.IntN(3) > 0 {
-				from = all[r.IntN(parents)]
+			if kind := r.IntN(20); kind < 16 && n > 0 {
+				near := all[len(all)-1-r.IntN(n)]
+				from = netip.PrefixFrom(near.Addr(), max(from.Bits(), c.bits-6)).Masked()
+			} else if kind < 18 && len(all) > 0 {
+				from = all[r.IntN(len(all))]
 			}
 			for from.Bits() > c.bits {
 				from = roots[r.IntN(len(roots))]
@@ -61,9 +63,6 @@ func generate(r *rand.Rand, roots []netip.Prefix, counts []count, host int) (all
 				all = append(all, p)
 				n++
 			}
-		}
-		if c.bits < host {
-			parents = len(all)
 		}
 	}
 	return all
