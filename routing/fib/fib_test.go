@@ -63,8 +63,8 @@ func find(t *Table, a netip.Addr) Group {
 func testSizes() map[string]sizes {
 	return map[string]sizes{
 		"trie":  {flatFrom: 1 << 30},
-		"flat":  {flatFrom: 1, trieBelow: 0, idle: 3, generation: 5},
-		"both":  {flatFrom: 60, trieBelow: 50, idle: 3, generation: 5},
+		"flat":  {flatFrom: 1, trieBelow: 0, chunks: 4096, idle: 3, generation: 5},
+		"both":  {flatFrom: 60, trieBelow: 50, chunks: 4096, idle: 3, generation: 5},
 		"usual": defaultSizes(),
 	}
 }
@@ -114,7 +114,7 @@ func againstModel(t *testing.T, table *Table) {
 	want, forms := model{}, 0
 	steps := 5000
 	if raceEnabled {
-		steps = 2500
+		steps = 1700
 	}
 	for step := range steps {
 		p := randomPrefix(r)

@@ -14,7 +14,7 @@ import (
 )
 
 // flatSizes make a table flat from its first route, and give back what they can.
-func flatSizes() sizes { return sizes{flatFrom: 1, idle: 2, generation: 4} }
+func flatSizes() sizes { return sizes{flatFrom: 1, chunks: 4096, idle: 2, generation: 4} }
 
 // some returns a sample of the Internet table with the default routes and what hosts add to it.
 func some(t *testing.T, r *rand.Rand, n int) []netip.Prefix {
@@ -47,7 +47,7 @@ func TestAgainstBart(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, seed))
 	n, table, want := 30_000, New(Options{}), new(bart.Fast[[]Hop])
 	if raceEnabled {
-		n, table = 3000, newTable(sizes{flatFrom: 2000, trieBelow: 1000, idle: 100, generation: 20})
+		n, table = 2000, newTable(sizes{flatFrom: 1500, trieBelow: 700, chunks: 4096, idle: 100, generation: 20})
 	}
 	all := some(t, r, n)
 	check := func(n int) {
@@ -153,8 +153,8 @@ func TestNothingIsLeft(t *testing.T) {
 // most of them have gone.
 func TestTooManyHosts(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	hosts := fibtest.Destinations(r, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, 600)
-	table := newTable(sizes{flatFrom: 50, trieBelow: 10, idle: 10, generation: 10})
+	hosts := fibtest.Destinations(r, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, 200)
+	table := newTable(sizes{flatFrom: 20, trieBelow: 5, chunks: 500, idle: 10, generation: 10})
 	check := func(n int) {
 		t.Helper()
 		for i, a := range hosts {
@@ -174,15 +174,15 @@ func TestTooManyHosts(t *testing.T) {
 	}
 	for i, a := range hosts {
 		_ = table.Insert(netip.PrefixFrom(a, 128), []Hop{{HopID(i + 1), 1}})
-		if i == 100 {
+		if i == 30 {
 			look(i + 1)
 		}
 	}
 	look(len(hosts))
-	for i := len(hosts) - 1; i >= 100; i-- {
+	for i := len(hosts) - 1; i >= 30; i-- {
 		table.Delete(netip.PrefixFrom(hosts[i], 128))
 	}
-	look(100)
+	look(30)
 	if !flats[0] || flats[1] || !flats[2] {
 		t.Errorf("flat with few, many and few hosts: %v, want true, false, true", flats)
 	}
@@ -191,13 +191,13 @@ func TestTooManyHosts(t *testing.T) {
 // TestNoSecondTry: a table for which the flat form has no room is not built anew for each route that comes and goes.
 func TestNoSecondTry(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	hosts := fibtest.Destinations(r, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, 500)
-	table := newTable(sizes{flatFrom: 500, trieBelow: 400})
+	hosts := fibtest.Destinations(r, []netip.Prefix{netip.MustParsePrefix("fd00::/8")}, 100)
+	table := newTable(sizes{flatFrom: 100, trieBelow: 80})
 	for range 5 {
 		for _, a := range hosts {
 			_ = table.Insert(netip.PrefixFrom(a, 128), []Hop{{1, 1}})
 		}
-		for _, a := range hosts[:50] {
+		for _, a := range hosts[:10] {
 			table.Delete(netip.PrefixFrom(a, 128))
 		}
 	}
@@ -302,7 +302,7 @@ func TestNoGapBetweenRoutes(t *testing.T) {
 			}
 		})
 	}
-	for range 20_000 {
+	for range 8_000 {
 		_ = table.Insert(own, []Hop{{2, 1}})
 		table.Delete(wide)
 		_ = table.Insert(wide, []Hop{{3, 1}})
@@ -380,7 +380,7 @@ func TestMemory(t *testing.T) {
 
 // TestReadersWhileTheFormChanges: all kinds of readers, while a table becomes flat and a trie again.
 func TestReadersWhileTheFormChanges(t *testing.T) {
-	table := newTable(sizes{flatFrom: 60, trieBelow: 50, idle: 3, generation: 5})
+	table := newTable(sizes{flatFrom: 60, trieBelow: 50, chunks: 100, idle: 3, generation: 5})
 	stays := netip.MustParsePrefix("192.0.2.0/24")
 	_ = table.Insert(stays, []Hop{{7, 1}})
 	var stop atomic.Bool
@@ -412,7 +412,7 @@ func TestReadersWhileTheFormChanges(t *testing.T) {
 		}
 		return seen && n <= 101 && table.Len() <= 101
 	})
-	for range 40 {
+	for range 20 {
 		for i := range 100 {
 			_ = table.Insert(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16), []Hop{{1, 1}})
 		}
@@ -422,7 +422,7 @@ func TestReadersWhileTheFormChanges(t *testing.T) {
 	}
 	stop.Store(true)
 	readers.Wait()
-	if table.flats < 40 {
-		t.Errorf("the table became flat %d times, want 40", table.flats)
+	if table.flats < 20 {
+		t.Errorf("the table became flat %d times, want 20", table.flats)
 	}
 }

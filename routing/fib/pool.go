@@ -6,11 +6,8 @@ import (
 	"weak"
 )
 
-const (
-	// maxChunks bounds the memory of chunks in use, 1 KiB each; fewer while there are few routes.
-	maxChunks = 1 << 17
-	minChunks = 1 << 12
-)
+// maxChunks bounds the memory of chunks in use, 1 KiB each.
+const maxChunks = 1 << 17
 
 // pool holds the chunks and the numbers of groups. Both are named by entries, so one that was given up may be used again
 // only when no reader can still hold its name. Readers hold names no longer than they hold the view from which they
@@ -82,7 +79,7 @@ func (p *pool) addSeg() bool {
 
 // room makes sure that n chunks are free, and says whether that is within what a table of so many routes may have.
 func (p *pool) room(n, routes int) bool {
-	if p.live+n > min(minChunks+routes, maxChunks) {
+	if p.live+n > min(p.sizes.chunks+routes, maxChunks) {
 		return false
 	}
 	for tried := false; len(p.freeChunks) < n; {

@@ -10,6 +10,8 @@ import (
 type sizes struct {
 	// A table of flatFrom routes becomes flat, one of less than trieBelow a trie again.
 	flatFrom, trieBelow int
+	// chunks is how many a flat table may have besides one for each of its routes.
+	chunks int
 	// idle is how many chunks without a route of their own stay where they are, for routes that come and go.
 	idle int
 	// generation is how much is given back at once.
@@ -17,7 +19,7 @@ type sizes struct {
 }
 
 func defaultSizes() sizes {
-	return sizes{flatFrom: 20_000, trieBelow: 10_000, idle: 1024, generation: 256}
+	return sizes{flatFrom: 20_000, trieBelow: 10_000, chunks: 4096, idle: 1024, generation: 256}
 }
 
 // insert enters a route; it is the writer that calls it.
