@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -12,10 +11,8 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/capture"
-	"github.com/warrenvpn/warren/dataplane/port/netstack"
-	"github.com/warrenvpn/warren/dataplane/port/tun"
 	"github.com/warrenvpn/warren/dataplane/underlay/udp"
-	"github.com/warrenvpn/warren/routing/fib"
+	"github.com/warrenvpn/warren/routing/route"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
 
@@ -36,19 +33,6 @@ type site struct {
 	senders map[dataplane.Underlay]dataplane.Sender
 }
 
-// vrf is one routing domain of the site.
-type vrf struct {
-	name  string
-	vrf   *dataplane.VRF
-	kind  string
-	port  dataplane.Port
-	stack *netstack.Port // nil for other ports
-	addrs []netip.Prefix
-	hop   fib.HopID
-	// routes collects the next hops of every prefix before they are entered.
-	routes map[netip.Prefix][]fib.Hop
-}
-
 // tunnel is one tunnel of the site.
 type tunnel struct {
 	cfg   *TunnelConfig
@@ -56,6 +40,10 @@ type tunnel struct {
 	vrf   *vrf
 	ipsec *ipsec.Tunnel
 	iv    ivKeeper
+	// via is where routes into the tunnel lead; the others offer them: what is configured, the other ends of its pairs, what
+	// its selectors cover.
+	via                          *route.Via
+	static, connected, selectors *route.Peer
 }
 
 // maxAutoWorkers bounds how many queues each port and underlay gets unless it is configured.
@@ -89,6 +77,9 @@ func build(e *Engine) (_ *site, err error) {
 		if err := s.openTunnel(&cfg.Tunnels[i]); err != nil {
 			return nil, fmt.Errorf("tunnel %q: %w", cfg.Tunnels[i].Name, err)
 		}
+	}
+	if err := s.openStacks(); err != nil {
+		return nil, err
 	}
 	s.fitPorts()
 	return s, s.enterRoutes()
@@ -163,74 +154,6 @@ func (s *site) anyAddresses() []netip.Addr {
 	return addrs
 }
 
-// openVRF opens a routing domain and its port.
-func (s *site) openVRF(cfg *VRFConfig) error {
-	dv, err := s.plane.AddVRF(cfg.Name)
-	if err != nil {
-		return err
-	}
-	v := &vrf{name: cfg.Name, vrf: dv, routes: map[netip.Prefix][]fib.Hop{}}
-	s.vrfs = append(s.vrfs, v)
-	var behind []netip.Prefix
-	switch {
-	case cfg.Port.TUN != nil:
-		t := cfg.Port.TUN
-		v.kind, v.addrs, behind = "tun", t.Addresses, t.Routes
-		queues := t.Queues
-		if queues == 0 {
-			queues = s.queues
-		}
-		v.port, err = tun.Open(tun.Config{Name: t.Name, NetNS: t.NetNS, MTU: t.MTU, Addresses: t.Addresses, Queues: queues, Logger: s.log})
-	case cfg.Port.Netstack != nil:
-		n := cfg.Port.Netstack
-		v.kind, v.addrs, behind = "netstack", n.Addresses, n.Routes
-		v.stack, err = netstack.New(netstack.Config{Name: cfg.Name, Addresses: n.Addresses, MTU: n.MTU, Forwarding: n.Forwarding, Queues: s.queues, Logger: s.log})
-		v.port = v.stack
-	default:
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("vrf %q: %w", cfg.Name, err)
-	}
-	var own []netip.Addr
-	for _, p := range v.addrs {
-		own = append(own, p.Addr())
-	}
-	port := v.port
-	if s.tap != nil {
-		port = capture.TapPort(port, s.tap)
-	}
-	number, err := s.plane.AddPort(dv, port, own)
-	if err != nil {
-		return errors.Join(err, v.port.Close())
-	}
-	v.hop = dataplane.PortHop(number)
-	for _, p := range slices.Concat(v.addrs, behind) {
-		v.route(p, v.hop, 1)
-	}
-	return nil
-}
-
-// route notes one more next hop of a prefix.
-func (v *vrf) route(p netip.Prefix, hop fib.HopID, weight int) {
-	p = p.Masked()
-	for _, h := range v.routes[p] {
-		if h.ID == hop {
-			return
-		}
-	}
-	v.routes[p] = append(v.routes[p], fib.Hop{ID: hop, Weight: uint32(max(1, weight))})
-}
-
-func (s *site) vrfNamed(name string) *vrf {
-	for _, v := range s.vrfs {
-		if v.name == name {
-			return v
-		}
-	}
-	return nil
-}
-
 // fitPorts gives ports whose MTU was not configured the least of their tunnels'.
 func (s *site) fitPorts() {
 	for i, v := range s.vrfs {
@@ -251,18 +174,6 @@ func (s *site) fitPorts() {
 			s.log.Warn("MTU of the tunnels does not suit the port", "vrf", v.name, "mtu", mtu, "error", err)
 		}
 	}
-}
-
-// enterRoutes lets packets go.
-func (s *site) enterRoutes() error {
-	for _, v := range s.vrfs {
-		for _, p := range slices.SortedFunc(maps.Keys(v.routes), netip.Prefix.Compare) {
-			if err := v.vrf.Table().Insert(p, v.routes[p]); err != nil {
-				return fmt.Errorf("vrf %q: %w", v.name, err)
-			}
-		}
-	}
-	return nil
 }
 
 // release forgets the tunnels, when no worker uses them any more.

@@ -3,11 +3,14 @@ package warren
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
-	"github.com/warrenvpn/warren/routing/fib"
+	"github.com/warrenvpn/warren/routing/rib"
+	"github.com/warrenvpn/warren/routing/route"
+	"github.com/warrenvpn/warren/routing/router"
 )
 
 // Status tells how the engine is.
@@ -28,7 +31,7 @@ func (s *site) status() *Status {
 		st.Underlays = append(st.Underlays, UnderlayStatus{Name: u.Name(), Local: u.Local()})
 	}
 	for _, v := range s.vrfs {
-		vs := VRFStatus{Name: v.name, Routes: v.vrf.Table().Len()}
+		vs := VRFStatus{Name: v.name, Routes: v.router.Len()}
 		if v.port != nil {
 			vs.Port = PortStatus{Kind: v.kind, Name: v.port.Name(), MTU: v.port.MTU(), Addresses: v.addrs}
 		}
@@ -84,8 +87,8 @@ func byName(drops map[packet.Reason]uint64) map[string]uint64 {
 	return named
 }
 
-// Routes returns the routes of all vrfs. With a valid prefix only those within it, and the most specific one that covers
-// it.
+// Routes returns the routes of all vrfs with the paths that were offered. With a valid prefix only those within it, and the
+// most specific one that covers it.
 func (e *Engine) Routes(prefix netip.Prefix) []RouteStatus {
 	e.mu.Lock()
 	s := e.site
@@ -95,41 +98,63 @@ func (e *Engine) Routes(prefix netip.Prefix) []RouteStatus {
 		return all
 	}
 	for _, v := range s.vrfs {
-		var best *RouteStatus
-		var within []RouteStatus
-		for p, hops := range v.vrf.Table().All() {
-			r := RouteStatus{VRF: v.name, Prefix: p, Hops: s.hops(v, hops)}
+		var best *router.Entry
+		var within []router.Entry
+		for _, entry := range v.router.Entries(func(p netip.Prefix) bool { return !prefix.IsValid() || prefix.Overlaps(p) }) {
 			switch {
-			case !prefix.IsValid(), prefix.Overlaps(p) && p.Bits() > prefix.Bits():
-				within = append(within, r)
-			case prefix.Overlaps(p) && (best == nil || p.Bits() > best.Prefix.Bits()):
-				best = &r
+			case !prefix.IsValid(), entry.Prefix.Bits() > prefix.Bits():
+				within = append(within, entry)
+			case best == nil || entry.Prefix.Bits() > best.Prefix.Bits():
+				best = &entry
 			}
 		}
 		if best != nil {
-			all = append(all, *best)
+			within = slices.Insert(within, 0, *best)
 		}
-		all = append(all, within...)
+		for i := range within {
+			all = append(all, routeStatus(v, &within[i]))
+		}
 	}
 	return all
 }
 
-func (s *site) hops(v *vrf, hops []fib.Hop) []HopStatus {
-	out := make([]HopStatus, len(hops))
-	for i, h := range hops {
-		out[i] = HopStatus{Weight: h.Weight}
-		if index, ok := dataplane.HopTunnel(h.ID); ok {
-			out[i].Kind = "tunnel"
-			for _, t := range s.tunnels {
-				if t.index == index {
-					out[i].Via = t.cfg.Name
-				}
-			}
-		} else if _, ok := dataplane.HopPort(h.ID); ok {
-			out[i].Kind, out[i].Via = "port", v.port.Name()
+func routeStatus(v *vrf, e *router.Entry) RouteStatus {
+	r := RouteStatus{VRF: v.name, Prefix: e.Prefix, Hops: []HopStatus{}, Paths: []PathStatus{}}
+	for i := range e.Candidates {
+		c := &e.Candidates[i]
+		r.Paths = append(r.Paths, pathStatus(c))
+		if !c.Won {
+			continue
+		}
+		h := HopStatus{Via: c.Via.Name, Kind: hopKind(c.Via), Weight: uint32(max(1, c.Weight))}
+		same := slices.IndexFunc(r.Hops, func(o HopStatus) bool { return o.Via == h.Via && o.Kind == h.Kind })
+		if same < 0 {
+			r.Hops = append(r.Hops, h)
 		} else {
-			out[i].Kind = "unreachable"
+			r.Hops[same].Weight = max(r.Hops[same].Weight, h.Weight)
 		}
 	}
-	return out
+	return r
+}
+
+func hopKind(v *route.Via) string {
+	if _, ok := dataplane.HopTunnel(v.Hop); ok {
+		return "tunnel"
+	}
+	if _, ok := dataplane.HopPort(v.Hop); ok {
+		return "port"
+	}
+	return "unreachable"
+}
+
+func pathStatus(c *rib.Candidate) PathStatus {
+	p := PathStatus{Source: c.Peer.Source.String(), From: c.Peer.Name, Via: c.Via.Name, Preference: c.Preference, Metric: c.Metric,
+		Device: c.Device, Stale: c.Stale, Used: c.Won, Why: c.Why()}
+	if a := c.Attrs; a != nil {
+		p.ASPath, p.NextHop, p.MED, p.LocalPref = a.PathString(), a.NextHop, a.MED, a.LocalPref
+		for _, community := range a.Communities {
+			p.Communities = append(p.Communities, fmt.Sprintf("%d:%d", community>>16, community&0xffff))
+		}
+	}
+	return p
 }

@@ -85,11 +85,36 @@ type WorkerStatus struct {
 	Drops map[string]uint64 `json:"drops"`
 }
 
-// RouteStatus tells of one route.
+// RouteStatus tells of one prefix: where it leads, and what was offered for it.
 type RouteStatus struct {
 	VRF    string       `json:"vrf"`
 	Prefix netip.Prefix `json:"prefix"`
-	Hops   []HopStatus  `json:"hops"`
+	// Hops are what forwards; none where all paths are down.
+	Hops []HopStatus `json:"hops"`
+	// Paths are all that was offered, best first.
+	Paths []PathStatus `json:"paths"`
+}
+
+// PathStatus tells of what one source offers for a prefix.
+type PathStatus struct {
+	// Source is connected, static, ipsec, bgp or kernel; From the tunnel, port or neighbour that offers it.
+	Source string `json:"source"`
+	From   string `json:"from"`
+	Via    string `json:"via"`
+	// Used says that the path forwards, alone or with others; Why, why it does or does not.
+	Used       bool   `json:"used"`
+	Why        string `json:"why"`
+	Preference uint32 `json:"preference"`
+	Metric     uint32 `json:"metric,omitzero"`
+	Stale      bool   `json:"stale,omitzero"`
+	// Device is a kernel route's.
+	Device string `json:"device,omitzero"`
+	// What BGP carries.
+	ASPath      string     `json:"as_path,omitzero"`
+	NextHop     netip.Addr `json:"next_hop,omitzero"`
+	MED         uint32     `json:"med,omitzero"`
+	LocalPref   uint32     `json:"local_pref,omitzero"`
+	Communities []string   `json:"communities,omitzero"`
 }
 
 // HopStatus tells of one of a route's next hops.

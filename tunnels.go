@@ -10,7 +10,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/underlay/raw"
 	"github.com/warrenvpn/warren/esp"
-	"github.com/warrenvpn/warren/routing/fib"
+	"github.com/warrenvpn/warren/routing/route"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
 
@@ -48,7 +48,8 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 		return err
 	}
 	t.ipsec.SetPath(path)
-	s.routeTunnel(t)
+	t.via = &route.Via{Name: cfg.Name, Hop: dataplane.TunnelHop(t.index)}
+	t.routeTunnel()
 	return nil
 }
 
@@ -118,38 +119,38 @@ func selectors(cfg []SelectorConfig) []ipsec.Selector {
 }
 
 // routeTunnel notes the routes that a tunnel brings: those configured, the other ends of its point-to-point pairs, and
-// where its selectors name networks, the remote ones into the tunnel and the local ones out through the port.
-func (s *site) routeTunnel(t *tunnel) {
-	hop := dataplane.TunnelHop(t.index)
+// where its selectors name networks, the remote ones into the tunnel and the local ones out through the port. What leads into
+// the tunnel is protected: without the tunnel it is refused.
+func (t *tunnel) routeTunnel() {
+	v := t.vrf
+	t.static = &route.Peer{Source: route.Static, Name: t.cfg.Name}
+	t.connected = &route.Peer{Source: route.Connected, Name: t.cfg.Name}
+	t.selectors = &route.Peer{Source: route.IPsec, Name: t.cfg.Name}
 	for _, r := range t.cfg.Routes {
-		t.vrf.route(r.Prefix, hop, r.Weight)
+		v.offer(r.Prefix, route.Path{Peer: t.static, Via: t.via, Weight: uint16(r.Weight)})
+		v.protect(r.Prefix)
 	}
 	for _, p := range t.cfg.Addresses {
-		t.vrf.route(p, hop, 1)
-	}
-	// Our own ends are not behind the tunnel, whatever the pair's prefix says.
-	for _, p := range t.cfg.Addresses {
-		own := netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
-		if _, taken := t.vrf.routes[own]; !taken {
-			t.vrf.routes[own] = []fib.Hop{{ID: dataplane.HopUnreachable, Weight: 1}}
+		if !p.IsSingleIP() { // our own end is not behind the tunnel
+			v.offer(p, route.Path{Peer: t.connected, Via: t.via})
+			v.protect(p)
 		}
 	}
 	for _, ts := range t.cfg.IPsec.Child.RemoteTS {
 		if ts.Prefix.Bits() > 0 {
-			t.vrf.route(ts.Prefix, hop, 1)
+			v.offer(ts.Prefix, route.Path{Peer: t.selectors, Via: t.via})
+			v.protect(ts.Prefix)
 		}
 	}
 	for _, ts := range t.cfg.IPsec.Child.LocalTS {
-		if ts.Prefix.Bits() > 0 && t.vrf.port != nil && !slices.ContainsFunc(t.vrf.routes[ts.Prefix.Masked()], isTunnel) {
-			t.vrf.route(ts.Prefix, t.vrf.hop, 1)
+		if ts.Prefix.Bits() > 0 && v.out != nil {
+			v.offer(ts.Prefix, route.Path{Peer: v.static, Via: v.out, Preference: behindPort})
 		}
 	}
 }
 
-func isTunnel(h fib.Hop) bool {
-	_, ok := dataplane.HopTunnel(h.ID)
-	return ok
-}
+// behindPort is the preference of what local selectors say: less than that of any route into a tunnel.
+const behindPort = 199
 
 // openRaw opens the underlays of IP protocol 50 that tunnels with `encap: never` want.
 func (s *site) openRaw(network Network, addrs []netip.Addr) error {
@@ -238,19 +239,7 @@ func (s *site) down(name string) error {
 		if t.cfg.Name != name {
 			continue
 		}
-		hop := dataplane.TunnelHop(t.index)
-		for p, hops := range t.vrf.vrf.Table().All() {
-			left := slices.DeleteFunc(slices.Clone(hops), func(h fib.Hop) bool { return h.ID == hop })
-			if len(left) == len(hops) {
-				continue
-			}
-			if len(left) == 0 { // fail closed: what belonged to the tunnel must not find another way
-				left = []fib.Hop{{ID: dataplane.HopUnreachable, Weight: 1}}
-			}
-			if err := t.vrf.vrf.Table().Insert(p, left); err != nil {
-				return fmt.Errorf("take tunnel %q down: %w", name, err)
-			}
-		}
+		t.vrf.router.SetUp(t.via, false) // fail closed: what belonged to it is protected
 		t.ipsec.Close()
 		s.log.Info("tunnel was taken down", "tunnel", name)
 		return nil

@@ -12,11 +12,15 @@ import (
 
 // Options for a table.
 type Options struct {
-	// MultipathMax is how many equal paths to a prefix may win together; 0 counts as 1.
+	// MultipathMax is how many equal BGP paths to a prefix may win together; 0 counts as 1. Equal paths of other sources always
+	// win together: they are there because somebody configured them.
 	MultipathMax int
 	// MultipathAcrossAS lets BGP paths win together that come from different neighbouring ASes.
 	MultipathAcrossAS bool
 }
+
+// maxConfigured is how many equal paths that are not from BGP may win together.
+const maxConfigured = 256
 
 // Table is what all peers offer. One goroutine owns it.
 type Table struct {

@@ -86,10 +86,13 @@ func (t *Table) choose(all []ranked) int {
 	}
 	slices.SortFunc(all[:left], func(a, b ranked) int { c, _ := tie(&a, &b); return c })
 	best := &all[0]
-	wins := 1
+	most, wins := t.max, 1
+	if !best.bgp() {
+		most = maxConfigured
+	}
 	for i := 1; i < left; i++ {
 		r := &all[i]
-		if wins < t.max && (t.across || !r.bgp() || r.known().NeighborAS() == best.known().NeighborAS()) {
+		if wins < most && (t.across || !r.bgp() || r.known().NeighborAS() == best.known().NeighborAS()) {
 			all[wins], all[i] = all[i], all[wins]
 			wins++
 			continue

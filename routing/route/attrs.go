@@ -3,6 +3,8 @@ package route
 import (
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Origin is the ORIGIN attribute (RFC 4271 section 4.3): less is preferred.
@@ -102,4 +104,36 @@ func (a *Attrs) NeighborAS() uint32 {
 // Contains says whether the AS is anywhere in the path: a loop, where it is ours.
 func (a *Attrs) Contains(as uint32) bool {
 	return slices.ContainsFunc(a.ASPath, func(s Segment) bool { return slices.Contains(s.ASNs, as) })
+}
+
+// PathString writes the AS path as routers do: sequences plain, sets in braces, confederations in parentheses.
+func (a *Attrs) PathString() string {
+	var b strings.Builder
+	for i, s := range a.ASPath {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		around, between := "", " "
+		switch s.Type {
+		case ASSet:
+			around, between = "{}", ","
+		case ASConfedSequence:
+			around = "()"
+		case ASConfedSet:
+			around, between = "[]", ","
+		}
+		if around != "" {
+			b.WriteByte(around[0])
+		}
+		for j, as := range s.ASNs {
+			if j > 0 {
+				b.WriteString(between)
+			}
+			b.WriteString(strconv.FormatUint(uint64(as), 10))
+		}
+		if around != "" {
+			b.WriteByte(around[1])
+		}
+	}
+	return b.String()
 }
