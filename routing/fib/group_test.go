@@ -33,8 +33,10 @@ func shareGroups(t *testing.T, table *Table) {
 	} {
 		first := Group(nil)
 		for i := range routes {
-			if err := table.Insert(prefix(i), step.hops); err != nil {
-				t.Fatal(err)
+			for range 2 { // the second time changes nothing
+				if err := table.Insert(prefix(i), step.hops); err != nil {
+					t.Fatal(err)
+				}
 			}
 			g := find(table, prefix(i).Addr())
 			if first == nil {
@@ -74,6 +76,21 @@ func TestGroupsByWhatWasBefore(t *testing.T) {
 	_ = table.Insert(p, two)
 	if find(table, p.Addr()) != gq {
 		t.Error("two routes from nothing to the same hops do not share a group")
+	}
+}
+
+// TestGroupThatHasGone: a route follows another to where nothing leads any more.
+func TestGroupThatHasGone(t *testing.T) {
+	table := New(Options{})
+	p, q := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")
+	three, two := []Hop{{1, 1}, {2, 1}, {3, 1}}, []Hop{{1, 1}, {2, 1}}
+	_ = table.Insert(p, three)
+	_ = table.Insert(q, three)
+	_ = table.Insert(p, two)
+	table.Delete(p)
+	_ = table.Insert(q, two)
+	if g := find(table, q.Addr()); !slices.Contains(table.groups.several[string(table.groups.key(two))], g) {
+		t.Error("the route's group is not among those that routes share")
 	}
 }
 

@@ -176,7 +176,6 @@ func (p *pool) number(g *group) uint32 {
 func (p *pool) forget(g *group) {
 	if g.in == p.id {
 		p.open.groups = append(p.open.groups, g.number)
-		g.in = 0
 	}
 }
 
