@@ -1,0 +1,53 @@
+// Package handshake is WireGuard's protocol as a machine, without sockets, goroutines or clocks: handshakes, cookies, timers
+// and the rotation of keys for one private key and its peers. What it makes are keypairs; packets are the transport's.
+//
+// "The paper" is J. A. Donenfeld, WireGuard: Next Generation Kernel Network Tunnel (NDSS 2017, revised).
+//
+// Reading order: device.go (a Device, its peers and what it is given), action.go (what it wants done), peer.go (a Peer and
+// what the transport tells of it), session.go (a handshake from begin to end, and the rotation), timers.go; then prepare.go
+// (the part of the work that may be done beside others), noise.go, cookie.go, limit.go, message.go and key.go.
+//
+//	message | now | what the packet path saw        Device        Actions: Send, Rotate, Erase, SendKeepalive, Roam, GiveUp
+//	────────────────────────────────────────>  [ Peer Peer ... ]  ────────────────────────────────────────────────────────>
+//
+// # Use
+//
+// After each call the Actions are carried out, in order. Tick is called at Deadline. What the packet path tells a Peer is
+// coarse: Sent and Received once for a batch or in some tens of milliseconds, with the time of the last packet, in either
+// order; only the first packet by a Next keypair should be told at once. The transport itself must see to three things:
+//
+//   - It sends by Current only, and counts its own nonces from 0 for each Keypair that it sees for the first time.
+//   - It neither sends nor accepts a counter of RejectAfterMessages or more, and refuses what comes in twice.
+//   - It drops what a keypair is used for after Erase. A worker that looks at Created as well is exact to the packet.
+//
+// # Concurrency
+//
+// A Device and its Peers have one owner, who makes all calls but Prepare. Prepare may be called from any goroutine: it
+// computes what a handshake message needs, about 160 µs of it for an initiation, and leaves to Commit a few. HandleMessage is
+// one after the other.
+//
+// # Clocks
+//
+// now need only go forward. Wall is read for the timestamp of an initiation alone. A responder answers only initiations that
+// are newer than the last it answered, and knows that for as long as it runs. So a clock that is set back while we run does
+// no harm: a timestamp is always later than the one before. But who starts again with a clock that is behind the last
+// timestamp it sent (a board without a battery, before it has the time) is refused as a replay until its clock has
+// passed it, or the other side begins, or forgets it by starting again too; initiations of the other side are
+// answered meanwhile. Where now does not count the time that a machine was suspended, sessions live longer by that, and the
+// other side's rejection ends them.
+//
+// # Choices
+//
+// An initiation is answered at once and needs no state of its own, so that answering does not end a handshake that we began:
+// two who begin at the same time get two sessions, and use the later. Keys are erased at RejectAfterTime, when they can be used
+// no more, and what is left of a handshake when it is given up; so nothing is left for the paper's erasure after three times
+// RejectAfterTime. Erasing means the copies that are ours: those of the garbage collector and in ciphers are out of reach.
+//
+// The secret of two static keys is computed once for a peer. Noise comes from a library, which is given its keys as handles.
+//
+// # Coverage
+//
+// The paper's sections 5.1 (silence), 5.3 and 5.4.4 to 5.4.7 (MACs, cookies), 5.4.1 to 5.4.3 and 5.4.5 (IKpsk2), 6.1 to 6.6
+// (timers, rotation), persistent keepalives, a limit of 20 handshake messages a second for an address under load and of 50
+// initiations a second for a peer. Not here: transport data beyond its header (5.4.6), endpoints, allowed addresses.
+package handshake
