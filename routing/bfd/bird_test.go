@@ -1,0 +1,336 @@
+//go:build linux
+
+package bfd_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/warrenvpn/warren/bench/lab"
+	"github.com/warrenvpn/warren/routing/bfd"
+)
+
+var peer4, peer6 = netip.MustParseAddr(lab.PairB4), netip.MustParseAddr(lab.PairB6)
+
+// both sends each family over its socket.
+type both struct{ v4, v6 *bfd.UDP }
+
+func (b both) Send(to netip.Addr, packet []byte) error {
+	if to.Is4() {
+		return b.v4.Send(to, packet)
+	}
+	return b.v6.Send(to, packet)
+}
+
+// bird is BIRD as the neighbour of a Manager.
+type bird struct {
+	t       *testing.T
+	host    *lab.Host
+	process *lab.Process
+	config  string
+	socket  string
+	manager *bfd.Manager
+
+	mu     sync.Mutex
+	events []bfd.Event
+}
+
+func startBird(t *testing.T) *bird {
+	l, a, b := lab.PairForTest(t, "bird", "birdc")
+	x := &bird{t: t, host: b, config: filepath.Join(l.Dir(), "bird.conf"), socket: filepath.Join(l.Dir(), "bird.ctl")}
+	x.write(100, 3)
+	var transport both
+	inside(t, a.Namespace, func() (err error) {
+		if transport.v4, err = bfd.ListenUDP(netip.MustParseAddr(lab.PairA4)); err != nil {
+			return err
+		}
+		transport.v6, err = bfd.ListenUDP(netip.MustParseAddr(lab.PairA6))
+		return err
+	})
+	x.manager = bfd.NewManager(bfd.ManagerConfig{Transport: transport, Event: x.event})
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	t.Cleanup(func() { cancel(); group.Wait() })
+	for _, run := range []func() error{
+		func() error { return x.manager.Run(ctx) },
+		func() error { return transport.v4.Run(ctx, x.manager.Receive) },
+		func() error { return transport.v6.Run(ctx, x.manager.Receive) },
+	} {
+		group.Go(func() {
+			if err := run(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	var err error
+	if x.process, err = b.Start("bird", "-f", "-c", x.config, "-s", x.socket, "-P", filepath.Join(l.Dir(), "bird.pid")); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func inside(t *testing.T, namespace string, f func() error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends in the other namespace
+		h, err := netns.GetFromName(namespace)
+		if err == nil {
+			defer h.Close()
+			err = netns.Set(h)
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (x *bird) write(interval, mult int) {
+	x.t.Helper()
+	text := fmt.Sprintf(`router id 192.0.2.2;
+protocol device {}
+protocol bfd {
+	interface "*" { min rx interval %d ms; min tx interval %d ms; idle tx interval 1 s; multiplier %d; };
+	neighbor %s;
+	neighbor %s;
+}
+`, interval, interval, mult, lab.PairA4, lab.PairA6)
+	if err := os.WriteFile(x.config, []byte(text), 0o600); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+func (x *bird) event(e bfd.Event) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.events = append(x.events, e)
+}
+
+func (x *bird) changes(peer netip.Addr) (list []bfd.Event) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.events {
+		if e.Peer == peer {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+func (x *bird) birdc(args ...string) string {
+	x.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, err := x.host.Run(ctx, "birdc", append([]string{"-s", x.socket}, args...)...)
+	if err != nil {
+		x.t.Fatalf("birdc %v: %v", args, err)
+	}
+	return out
+}
+
+func (x *bird) wait(what string, cond func() error) {
+	x.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if err := x.process.Wait(ctx, what, cond); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// waitSessions waits until both sessions are as wanted, here and, if there is a line for it, as BIRD shows them.
+func (x *bird) waitSessions(what string, state bfd.State, transmit, detection time.Duration, line string) {
+	x.t.Helper()
+	x.wait(what, func() error {
+		sessions := x.manager.Sessions()
+		for _, s := range sessions {
+			if s.State != state || s.Polling || transmit != 0 && (s.Transmit != transmit || s.Detection != detection) {
+				return fmt.Errorf("session %+v", s)
+			}
+		}
+		if line == "" {
+			return nil
+		}
+		n := 0
+		shown := x.birdc("show", "bfd", "sessions")
+		for l := range strings.Lines(shown) {
+			n += strings.Count(strings.Join(strings.Fields(l), " ")+" ", line)
+		}
+		if n != len(sessions) {
+			return fmt.Errorf("BIRD shows\n%s", shown)
+		}
+		return nil
+	})
+}
+
+func config(ms int, mult uint8) bfd.Config {
+	d := time.Duration(ms) * time.Millisecond
+	return bfd.Config{DesiredMinTx: d, RequiredMinRx: d, DetectMult: mult}
+}
+
+func TestBIRD(t *testing.T) {
+	x := startBird(t)
+	for _, peer := range []netip.Addr{peer4, peer6} {
+		if err := x.manager.Add(peer, config(100, 3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	x.waitSessions("Up", bfd.Up, 100*time.Millisecond, 300*time.Millisecond, "Up ")
+	t.Logf("up after %v", time.Since(began).Round(time.Millisecond))
+
+	// Intervals change on either side, and nothing flaps.
+	before := len(x.changes(peer4)) + len(x.changes(peer6))
+	for _, peer := range []netip.Addr{peer4, peer6} {
+		if err := x.manager.Set(peer, config(250, 4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.waitSessions("our intervals", bfd.Up, 250*time.Millisecond, 750*time.Millisecond, " 0.250 1.000 ")
+	x.write(400, 2)
+	x.birdc("configure")
+	x.waitSessions("BIRD's intervals", bfd.Up, 400*time.Millisecond, 800*time.Millisecond, " 0.400 1.600 ")
+	x.write(50, 3)
+	x.birdc("configure")
+	for _, peer := range []netip.Addr{peer4, peer6} {
+		if err := x.manager.Set(peer, config(50, 3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.waitSessions("faster ones", bfd.Up, 50*time.Millisecond, 150*time.Millisecond, " 0.050 0.150 ")
+	if n := len(x.changes(peer4)) + len(x.changes(peer6)) - before; n != 0 {
+		t.Errorf("%d changes of state while the intervals changed", n)
+	}
+
+	// Administratively down, here and there.
+	for _, peer := range []netip.Addr{peer4, peer6} {
+		if err := x.manager.Disable(peer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.waitSessions("AdminDown", bfd.AdminDown, 0, 0, "Down ")
+	for _, peer := range []netip.Addr{peer4, peer6} {
+		if err := x.manager.Enable(peer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.waitSessions("Up again", bfd.Up, 50*time.Millisecond, 150*time.Millisecond, "Up ")
+	drops, unsent := x.manager.Dropped()
+	for reason, n := range drops {
+		if d := bfd.Drop(reason); n != 0 && d != bfd.Accepted && d != bfd.DropAdminDown {
+			t.Errorf("%d packets of BIRD dropped as %v", n, d)
+		}
+	}
+	t.Logf("%d packets accepted, %d could not be sent", drops[bfd.Accepted], unsent)
+}
+
+func TestBIRDFallsSilent(t *testing.T) {
+	x := startBird(t)
+	for _, peer := range []netip.Addr{peer4, peer6} {
+		if err := x.manager.Add(peer, config(100, 3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.waitSessions("Up", bfd.Up, 100*time.Millisecond, 300*time.Millisecond, "Up ")
+	silent := time.Now()
+	if err := x.process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	x.waitSessions("Down", bfd.Down, 0, 0, "")
+	for _, peer := range []netip.Addr{peer4, peer6} {
+		changes := x.changes(peer)
+		last := changes[len(changes)-1]
+		d := last.At.Sub(silent)
+		t.Logf("%v was noticed after %v", peer, d.Round(time.Millisecond))
+		// Up to an interval earlier than three after the last packet; later only as far as this machine is busy.
+		if last.Diag != bfd.DiagExpired || d < 190*time.Millisecond || d > time.Second {
+			t.Errorf("%v: %+v after %v", peer, last.Change, d)
+		}
+	}
+	if err := x.process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	x.waitSessions("Up again", bfd.Up, 100*time.Millisecond, 300*time.Millisecond, "Up ")
+	// We fall silent without a word: BIRD notices.
+	before := len(x.changes(peer4))
+	if err := x.host.IP("link", "set", "eth0", "down"); err != nil {
+		t.Fatal(err)
+	}
+	x.waitSessions("Down", bfd.Down, 0, 0, "")
+	if err := x.host.IP("link", "set", "eth0", "up"); err != nil {
+		t.Fatal(err)
+	}
+	x.wait("IPv4 up again", func() error {
+		if c := x.changes(peer4); c[len(c)-1].To != bfd.Up || len(c) == before {
+			return fmt.Errorf("changes %+v", c[before:])
+		}
+		return nil
+	})
+}
+
+// What we send has TTL 255, and what arrives is handed over with its own.
+func TestTTLOverKernelSockets(t *testing.T) {
+	_, a, b := lab.PairForTest(t)
+	var ends [2]*bfd.UDP
+	for i, h := range []struct {
+		namespace, address string
+	}{{a.Namespace, lab.PairA4}, {b.Namespace, lab.PairB4}} {
+		inside(t, h.namespace, func() (err error) {
+			ends[i], err = bfd.ListenUDP(netip.MustParseAddr(h.address))
+			return err
+		})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	got, back := make(chan uint8, 1), make(chan uint8, 1)
+	var group sync.WaitGroup
+	t.Cleanup(func() { cancel(); group.Wait() })
+	group.Go(func() {
+		_ = ends[1].Run(ctx, func(from netip.Addr, packet []byte, ttl uint8) bfd.Drop {
+			if from.String() != lab.PairA4 || string(packet) != "hello" {
+				t.Errorf("%q from %v", packet, from)
+			}
+			got <- ttl
+			return bfd.Accepted
+		})
+	})
+	group.Go(func() {
+		_ = ends[0].Run(ctx, func(_ netip.Addr, _ []byte, ttl uint8) bfd.Drop {
+			back <- ttl
+			return bfd.Accepted
+		})
+	})
+	if err := ends[0].Send(netip.MustParseAddr(lab.PairB4), []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	arrives := func(c chan uint8, want uint8) {
+		t.Helper()
+		select {
+		case ttl := <-c:
+			if ttl != want {
+				t.Errorf("TTL %d, want %d", ttl, want)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("nothing arrived")
+		}
+	}
+	arrives(got, 255)
+	// A program that does not ask for it sends with 64.
+	if out, err := b.Run(ctx, "bash", "-c", "echo -n hello >/dev/udp/"+lab.PairA4+"/3784"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	arrives(back, 64)
+}

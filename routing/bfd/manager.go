@@ -1,0 +1,343 @@
+package bfd
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// late is how much after its time a timer may fire before the process counts as busy, grace what packets get then to be read.
+	late  = 5 * time.Millisecond
+	grace = 10 * time.Millisecond
+)
+
+// The errors of a Manager.
+var (
+	ErrExists    = errors.New("there is a BFD session with this neighbour already")
+	ErrNoSession = errors.New("there is no BFD session with this neighbour")
+)
+
+// Transport sends control packets: UDP to port 3784 from a port of 49152 or higher, with TTL or hop limit 255. Send must not
+// block nor call the Manager back; a packet that cannot be sent is lost, as on the way. Who has the transport calls
+// Manager.Receive for what arrives at port 3784.
+type Transport interface {
+	Send(to netip.Addr, packet []byte) error
+}
+
+// Event is a Change of a neighbour's session.
+type Event struct {
+	Peer netip.Addr
+	At   time.Time
+	Change
+}
+
+// ManagerConfig is what a Manager needs.
+type ManagerConfig struct {
+	Transport Transport
+	// Event is told of each change of state, in order, from Run's goroutine. It may call the Manager.
+	Event func(Event)
+	// Rand is for discriminators and jitter; nil is one seeded by the system. It is used under a lock.
+	Rand *rand.Rand
+}
+
+// Manager has the sessions over one transport, one for each neighbour's address.
+type Manager struct {
+	config ManagerConfig
+	wake   chan struct{}
+
+	mu     sync.Mutex
+	peers  map[netip.Addr]*session
+	local  map[uint32]*session
+	due    schedule
+	events []Event
+	drops  [Drops]uint64
+	failed uint64
+}
+
+type session struct {
+	peer           netip.Addr
+	machine        *Machine
+	since          time.Time
+	at             time.Time // of the next tick
+	index          int       // in the schedule, -1 if there is nothing to do
+	spared         bool      // the grace was given
+	sent, received uint64
+}
+
+// NewManager is without sessions. Nothing is sent before Run.
+func NewManager(config ManagerConfig) *Manager {
+	if config.Rand == nil {
+		config.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	}
+	return &Manager{config: config, wake: make(chan struct{}, 1), peers: map[netip.Addr]*session{}, local: map[uint32]*session{}}
+}
+
+// Run keeps the sessions until the context ends. Then all sessions go to AdminDown, each neighbour is told once, and the Manager is empty.
+func (m *Manager) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		m.tell()
+		timer.Stop()
+		if at := m.tick(); !at.IsZero() {
+			timer.Reset(time.Until(at))
+		}
+		m.tell()
+		select {
+		case <-ctx.Done():
+			m.leave()
+			m.tell()
+			return nil
+		case <-m.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// tell hands events over, without the lock.
+func (m *Manager) tell() {
+	m.mu.Lock()
+	events := m.events
+	m.events = nil
+	m.mu.Unlock()
+	for _, e := range events {
+		if m.config.Event != nil {
+			m.config.Event(e)
+		}
+	}
+}
+
+// tick does what is due and returns when there is more.
+func (m *Manager) tick() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.due) > 0 {
+		s := m.due[0]
+		now := time.Now()
+		if s.at.After(now) {
+			return s.at
+		}
+		expiry := s.machine.Expiry()
+		if !s.spared && !expiry.IsZero() && now.Sub(expiry) > late {
+			// What is to be sent goes, but the neighbour's packets may wait to be read.
+			s.spared = true
+			s.machine.Tick(expiry.Add(-1))
+			m.after(s, now)
+			s.at = now.Add(grace)
+			heap.Fix(&m.due, s.index)
+			continue
+		}
+		s.machine.Tick(now)
+		m.after(s, now)
+	}
+	return time.Time{}
+}
+
+// after carries out what the machine of a session wants. It is called with mu held.
+func (m *Manager) after(s *session, now time.Time) {
+	packets, changes := s.machine.Take()
+	for _, b := range packets {
+		s.sent++
+		if m.config.Transport.Send(s.peer, b) != nil {
+			m.failed++
+		}
+	}
+	for _, c := range changes {
+		s.since = now
+		m.events = append(m.events, Event{Peer: s.peer, At: now, Change: c})
+	}
+	s.at = s.machine.Deadline()
+	first := len(m.due) > 0 && m.due[0] == s
+	switch {
+	case s.at.IsZero() && s.index >= 0:
+		heap.Remove(&m.due, s.index)
+	case s.at.IsZero():
+	case s.index >= 0:
+		heap.Fix(&m.due, s.index)
+	default:
+		heap.Push(&m.due, s)
+	}
+	if len(changes) > 0 || first || len(m.due) > 0 && m.due[0] == s {
+		select {
+		case m.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (m *Manager) leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.peers {
+		m.drop(s, time.Now())
+	}
+}
+
+func (m *Manager) drop(s *session, now time.Time) {
+	s.machine.Disable(now)
+	m.after(s, now)
+	if s.index >= 0 {
+		heap.Remove(&m.due, s.index)
+	}
+	delete(m.peers, s.peer)
+	delete(m.local, s.machine.local)
+}
+
+// Add begins a session with a neighbour; a link-local address has its zone.
+func (m *Manager) Add(peer netip.Addr, config Config) error {
+	if err := config.Check(); err != nil {
+		return err
+	}
+	peer = peer.Unmap()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !peer.IsValid() || m.peers[peer] != nil {
+		return fmt.Errorf("%w: %v", ErrExists, peer)
+	}
+	var discriminator uint32
+	for discriminator == 0 || m.local[discriminator] != nil {
+		discriminator = m.config.Rand.Uint32()
+	}
+	now := time.Now()
+	s := &session{peer: peer, machine: NewMachine(config, discriminator, m.config.Rand, now), since: now, index: -1}
+	m.peers[peer], m.local[discriminator] = s, s
+	m.after(s, now)
+	return nil
+}
+
+// Set changes what a session wants.
+func (m *Manager) Set(peer netip.Addr, config Config) error {
+	if err := config.Check(); err != nil {
+		return err
+	}
+	return m.do(peer, func(s *session, now time.Time) { s.machine.Set(config, now) })
+}
+
+// Disable has a session AdminDown until Enable.
+func (m *Manager) Disable(peer netip.Addr) error {
+	return m.do(peer, func(s *session, now time.Time) { s.machine.Disable(now) })
+}
+
+// Enable is the opposite of Disable.
+func (m *Manager) Enable(peer netip.Addr) error {
+	return m.do(peer, func(s *session, now time.Time) { s.machine.Enable(now) })
+}
+
+// PathDown says that the path to the neighbour is known to be down.
+func (m *Manager) PathDown(peer netip.Addr) error {
+	return m.do(peer, func(s *session, now time.Time) { s.machine.PathDown(now) })
+}
+
+// Remove ends a session; the neighbour is told AdminDown.
+func (m *Manager) Remove(peer netip.Addr) error {
+	return m.do(peer, func(s *session, now time.Time) { m.drop(s, now) })
+}
+
+func (m *Manager) do(peer netip.Addr, f func(*session, time.Time)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.peers[peer.Unmap()]
+	if s == nil {
+		return fmt.Errorf("%w: %v", ErrNoSession, peer)
+	}
+	now := time.Now()
+	f(s, now)
+	if m.peers[s.peer] == s {
+		m.after(s, now)
+	}
+	return nil
+}
+
+// Receive takes up the payload of a datagram that arrived at port 3784, with its TTL or hop limit. The packet is not kept.
+func (m *Manager) Receive(from netip.Addr, packet []byte, ttl uint8) Drop {
+	from = from.Unmap()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	drop := m.receive(from, packet, ttl, now)
+	m.drops[drop]++
+	return drop
+}
+
+func (m *Manager) receive(from netip.Addr, packet []byte, ttl uint8, now time.Time) Drop {
+	if ttl != 255 {
+		return DropTTL
+	}
+	p, drop := Parse(packet)
+	if drop != Accepted {
+		return drop
+	}
+	s := m.peers[from]
+	if p.YourDiscriminator != 0 {
+		s = m.local[p.YourDiscriminator]
+	}
+	if s == nil || s.peer != from {
+		return DropUnknown
+	}
+	if drop = s.machine.receive(packet, ttl, now, s.spared); drop == Accepted {
+		s.received++
+		s.spared = false
+	}
+	m.after(s, now)
+	return drop
+}
+
+// Session is what a session shows.
+type Session struct {
+	Peer  netip.Addr
+	Since time.Time // of the state
+	Status
+	Sent, Received uint64
+}
+
+// Sessions are those of now, by address.
+func (m *Manager) Sessions() []Session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := make([]Session, 0, len(m.peers))
+	for _, s := range m.peers {
+		list = append(list, Session{Peer: s.peer, Since: s.since, Status: s.machine.Status(), Sent: s.sent, Received: s.received})
+	}
+	slices.SortFunc(list, func(a, b Session) int { return a.Peer.Compare(b.Peer) })
+	return list
+}
+
+// Dropped are the numbers of received packets by Drop, those that were accepted among them, and of those that could not be sent.
+func (m *Manager) Dropped() (received [Drops]uint64, unsent uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.drops, m.failed
+}
+
+// schedule is a heap by time.
+type schedule []*session
+
+func (d schedule) Len() int           { return len(d) }
+func (d schedule) Less(i, j int) bool { return d[i].at.Before(d[j].at) }
+func (d schedule) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].index, d[j].index = i, j
+}
+
+// Push is of heap.Interface.
+func (d *schedule) Push(x any) {
+	s := x.(*session)
+	s.index = len(*d)
+	*d = append(*d, s)
+}
+
+// Pop is of heap.Interface.
+func (d *schedule) Pop() any {
+	old := *d
+	s := old[len(old)-1]
+	s.index = -1
+	*d = old[:len(old)-1]
+	return s
+}
