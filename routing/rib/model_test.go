@@ -15,7 +15,6 @@ type model struct {
 	o      Options
 	offers map[netip.Prefix]map[*route.Peer]route.Path
 	down   map[*route.Via]bool
-	seen   []*route.Peer
 }
 
 func newModel(o Options) *model {
@@ -124,7 +123,7 @@ func (m *model) winners(p netip.Prefix) []route.Path {
 	var won []route.Path
 	for _, r := range paths {
 		as, bestAS := attrs(r), attrs(best)
-		if len(won) < max(m.o.MultipathMax, 1) && (!isBGP(r) || m.o.MultipathAcrossAS || as.NeighborAS() == bestAS.NeighborAS()) {
+		if (len(won) < max(m.o.MultipathMax, 1) || !isBGP(best)) && (!isBGP(r) || m.o.MultipathAcrossAS || as.NeighborAS() == bestAS.NeighborAS()) {
 			won = append(won, r)
 		}
 	}
