@@ -60,7 +60,7 @@ func (d hostDialer) Dial(ctx context.Context, n *Neighbor) (conn net.Conn, err e
 
 // bird is BIRD 2 on a host.
 type bird struct {
-	t    *testing.T
+	t    testing.TB
 	host *lab.Host
 	conf string
 	ctl  string
@@ -68,7 +68,7 @@ type bird struct {
 	proc *lab.Process
 }
 
-func startBIRD(t *testing.T, l *lab.Lab, host *lab.Host, config string) *bird {
+func startBIRD(t testing.TB, l *lab.Lab, host *lab.Host, config string) *bird {
 	t.Helper()
 	base := filepath.Join(l.Dir(), host.Name)
 	b := &bird{t: t, host: host, conf: base + ".conf", ctl: base + ".ctl", pid: base + ".pid"}
@@ -153,7 +153,7 @@ func birdNeighbor(address, local string) *Neighbor {
 }
 
 // speakerOn runs a Speaker on a host, listening there.
-func speakerOn(t *testing.T, host *lab.Host, table Table, n *Neighbor) (s *Speaker, stop func()) {
+func speakerOn(t testing.TB, host *lab.Host, table Table, n *Neighbor) (s *Speaker, stop func()) {
 	t.Helper()
 	var l net.Listener
 	var err error

@@ -3,7 +3,7 @@
 //
 // Reading order: neighbor.go (the configuration), machine.go, states.go, transitions.go and negotiate.go (the session as a
 // machine without sockets, goroutines or clocks; action.go is what it wants done), speaker.go, peer.go, obey.go, link.go
-// and deliver.go (the driver around it), session.go, export.go and ribout.go (what a neighbour is told), status.go and
+// intern.go and deliver.go (the driver around it), session.go, export.go, attrs.go and ribout.go (what a neighbour is told), status.go and
 // command.go. Package message is the codec.
 //
 // # Concurrency

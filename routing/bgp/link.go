@@ -50,9 +50,10 @@ type chunk struct {
 	err  error
 }
 
-// clock gives times as numbers that fit an atomic.
+// clock gives times as numbers that fit an atomic, and are not 0.
 type clock struct{ base time.Time }
 
+func newClock() *clock                   { return &clock{time.Now().Add(-1)} }
 func (c *clock) now() int64              { return int64(time.Since(c.base)) }
 func (c *clock) time(at int64) time.Time { return c.base.Add(time.Duration(at)) }
 

@@ -300,6 +300,16 @@ func TestForgottenSessionIsReplaced(t *testing.T) {
 	}
 }
 
+// A neighbour that dials again has forgotten the connection before.
+func TestSecondAcceptReplacesFirst(t *testing.T) {
+	m := NewMachine(Local{AS: 65002, RouterID: 2}, testNeighbor("a", 65001), rand.New(rand.NewPCG(1, 1)))
+	m.Start(simStart)
+	first, second := m.Accept(simStart), m.Accept(simStart)
+	if m.find(first) != nil || m.find(second) == nil {
+		t.Errorf("after connections %d and %d there are %d", first, second, len(m.conns))
+	}
+}
+
 func TestCheck(t *testing.T) {
 	n := Neighbor{Name: "x", Timers: Timers{Hold: 2 * time.Second}, RestartTime: 2 * time.Hour}
 	err := n.Check()

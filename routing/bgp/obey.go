@@ -74,6 +74,7 @@ func (p *peer) up(a Up) {
 		p.log.Warn("session", "warning", err)
 	}
 	p.session.out.wake = l.poke
+	p.interned = newInterner()
 	l.attach(p.session.out)
 	p.log.Info("established", "hold_time", a.Negotiated.Hold, "families", a.Negotiated.Families)
 	p.shown.up(p.session)
@@ -86,7 +87,7 @@ func (p *peer) down(a Down) {
 	p.shown.down()
 	p.stale = a.Stale
 	p.tell(delivery{kind: deliverDown, stale: a.Stale, why: a.Why})
-	p.session = nil
+	p.session, p.interned = nil, nil
 }
 
 // learned adds an UPDATE to the batch. Announcements that we must not use replace what the neighbour announced before by
@@ -110,6 +111,8 @@ func (p *peer) learned(u *message.Update) {
 		if p.ours(attrs) {
 			p.counters.looped.Add(1)
 			attrs = nil
+		} else {
+			attrs = p.interned.intern(attrs)
 		}
 		for _, prefix := range reach.Prefixes {
 			p.batch = append(p.batch, Route{prefix, attrs})

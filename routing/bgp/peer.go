@@ -32,14 +32,15 @@ type peer struct {
 	done     chan struct{}          // closed when the goroutine has ended
 	tasks    sync.WaitGroup         // links, attempts and the deliverer
 
-	dialing context.Context // of attempts to connect; it ends with run
-	outbox  []delivery
-	batch   []Route
-	links   map[ConnID]*link
-	dials   map[ConnID]context.CancelFunc
-	session *Session // until Down
-	peer    *route.Peer
-	stale   message.Families
+	dialing  context.Context // of attempts to connect; it ends with run
+	outbox   []delivery
+	batch    []Route
+	interned *interner // of the session
+	links    map[ConnID]*link
+	dials    map[ConnID]context.CancelFunc
+	session  *Session // until Down
+	peer     *route.Peer
+	stale    message.Families
 
 	counters counters
 	shown    shown
@@ -47,7 +48,7 @@ type peer struct {
 
 func newPeer(c *Config, n *Neighbor, log *slog.Logger) *peer {
 	p := &peer{config: c, neighbor: n, machine: NewMachine(c.Local, n, newRand()), log: log.With("neighbor", n.Name),
-		clock:    &clock{time.Now()},
+		clock:    newClock(),
 		commands: make(chan func(time.Time)), input: make(chan chunk), deliver: make(chan delivery, 2),
 		poke: make(chan struct{}, 1), done: make(chan struct{}),
 		links: map[ConnID]*link{}, dials: map[ConnID]context.CancelFunc{}}

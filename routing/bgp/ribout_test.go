@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/warrenvpn/warren/routing/bgp/message"
@@ -158,6 +159,51 @@ func checkModel(t *testing.T, seed uint64, model map[netip.Prefix]*route.Attrs, 
 	<-done
 	if used := len(out.v4.groups) - 1 - len(out.v4.free); used != 0 || len(out.v4.byHash) != 0 || len(out.v4.entries) != 0 {
 		t.Fatalf("seed %d: leaving leaves %d groups, %d hashes, %d entries", seed, used, len(out.v4.byHash), len(out.v4.entries))
+	}
+}
+
+// Attributes that were given up may come again, and others in their place.
+func TestAttributesComeAgain(t *testing.T) {
+	out, deal := testOut()
+	out.uncork()
+	n := &neighborModel{t: t, deal: deal, routes: map[netip.Prefix]*route.Attrs{}}
+	a, b := &route.Attrs{MED: 1, HasMED: true}, &route.Attrs{MED: 2, HasMED: true}
+	for i := range 6 {
+		p, q := testPrefix(i, false), testPrefix(100+i, false)
+		out.advertise([]Change{{Prefix: p, Attrs: a}})
+		n.read(out.take(nil, writeSize))
+		out.advertise([]Change{{Prefix: p}})
+		n.read(out.take(nil, writeSize))
+		out.advertise([]Change{{Prefix: q, Attrs: a}, {Prefix: p, Attrs: b}})
+		n.read(out.take(nil, writeSize))
+		if n.routes[p].MED != 2 || n.routes[q].MED != 1 {
+			t.Fatalf("round %d: %+v and %+v", i, n.routes[p], n.routes[q])
+		}
+		out.advertise([]Change{{Prefix: q}, {Prefix: p}})
+		n.read(out.take(nil, writeSize))
+	}
+}
+
+// What cannot be announced is withdrawn, counted, and gone.
+func TestRefusedAnnouncements(t *testing.T) {
+	out, deal := testOut()
+	out.uncork()
+	n := &neighborModel{t: t, deal: deal, routes: map[netip.Prefix]*route.Attrs{}}
+	p := testPrefix(1, false)
+	long := &route.Attrs{Communities: make([]uint32, 3000)}
+	for round := range 3 {
+		out.advertise([]Change{{Prefix: p, Attrs: &route.Attrs{}}, {Prefix: testPrefix(2, false), Attrs: &route.Attrs{}}})
+		n.read(out.take(nil, writeSize))
+		out.advertise([]Change{{Prefix: p, Attrs: long}})
+		for b := out.take(nil, writeSize); len(b) > 0; b = out.take(nil, writeSize) {
+			n.read(b)
+		}
+		if c, refused := out.counts(); len(n.routes) != 1 || c.IPv4 != 1 || refused != round+1 {
+			t.Fatalf("the neighbour has %d, counts %+v, %d refused", len(n.routes), c, refused)
+		}
+		if slices.Index(out.v4.free, 0) >= 0 || len(slices.Compact(slices.Sorted(slices.Values(out.v4.free)))) != len(out.v4.free) {
+			t.Fatalf("free groups %v", out.v4.free)
+		}
 	}
 }
 

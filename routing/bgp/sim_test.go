@@ -126,6 +126,9 @@ func (s *sim) obey(i int) {
 			if side.session != 0 {
 				s.t.Fatalf("side %d: a second session, %d beside %d", i, a.Conn, side.session)
 			}
+			if n := len(side.m.conns); n != 1 {
+				s.t.Fatalf("side %d: a session among %d connections", i, n)
+			}
 			side.session = a.Conn
 			side.ups++
 		case Down:

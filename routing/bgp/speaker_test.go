@@ -323,26 +323,6 @@ func TestSessionDropsInTheMiddle(t *testing.T) {
 	await(t, "the whole table", has(tb, "a", n))
 }
 
-// While the table of one side stands still, neither side's hold timer expires.
-func TestSlowTableKeepsSession(t *testing.T) {
-	t.Parallel()
-	const n = 200000
-	ta, tb := newMemTable(manyRoutes(n)...), newMemTable()
-	tb.slow = make(chan struct{})
-	_, b := pair(t, ta, tb, func(a, b *Neighbor) { a.Timers.Hold = 3 * time.Second })
-	await(t, "the session", func() bool { return b.Status()[0].State == Established })
-	time.Sleep(4 * time.Second) // more than the hold time has to pass
-	tb.mu.Lock()
-	slow := tb.slow
-	tb.slow = nil
-	tb.mu.Unlock()
-	close(slow)
-	await(t, "the whole table", has(tb, "a", n))
-	if got := b.Status()[0].Counters.Sessions; got != 1 {
-		t.Errorf("%d sessions: %s", got, b.Status()[0].LastError)
-	}
-}
-
 func TestLeave(t *testing.T) {
 	ta, tb := newMemTable(manyRoutes(2000)...), newMemTable()
 	a, b := pair(t, ta, tb, nil)
