@@ -103,6 +103,9 @@ func (c *compiler) compile(r *Rule) *rule {
 	if ranges := parseList(c, "prefixes", r.Prefixes, ParsePrefixRange); len(ranges) > 0 {
 		out.prefixes = newPrefixList(ranges)
 	}
+	if r.Prefixes != nil && len(r.Prefixes) == 0 {
+		c.mistake("prefixes", -1, "an empty list: leave it out where any prefix will do")
+	}
 	c.conditions(r, out.from)
 	out.set = c.set(r)
 	return out

@@ -177,6 +177,7 @@ func TestSet(t *testing.T) {
 			func(p *route.Path) {
 				p.Attrs.Communities, p.Attrs.LargeCommunities = []uint32{NoExport}, []route.LargeCommunity{}
 			}},
+		{"remove large communities only", exportBGP, Set{RemoveCommunities: []string{"65001:100:*"}}, nil, func(*route.Path) {}},
 		{"replace all", exportBGP, Set{RemoveCommunities: []string{"*:*"}, AddCommunities: []string{"1:1"}}, nil,
 			func(p *route.Path) { p.Attrs.Communities = []uint32{1<<16 | 1} }},
 		{"prepend", exportBGP, Set{Prepend: 2}, nil, func(p *route.Path) { p.Attrs.ASPath = seq(65009, 65009, 65001, 65002) }},
@@ -259,6 +260,7 @@ func TestMistakes(t *testing.T) {
 		{exportBGP, []Rule{{Set: Set{AddCommunities: []string{"1:*", "1:1:1:1"}, RemoveCommunities: []string{"1:*", "65536:0"}, Prepend: -1}}},
 			[]string{"rule 1, set.community.remove: …65535", "rule 1, set.community.add: …pattern", "rule 1, set.community.add: ",
 				"rule 1, set.prepend: -1 times"}},
+		{exportBGP, []Rule{{Prefixes: []string{}}}, []string{"rule 1, prefixes: "}},
 		{exportBGP, []Rule{{}, {From: "bgp"}}, []string{"rule 2: never reached: rule 1"}},
 		{exportBGP, []Rule{{Reject: true, Set: Set{MED: num(1)}}}, []string{"rule 1, set: a rule that rejects"}},
 		{exportBGP, []Rule{{From: "static", Neighbor: "x"}}, []string{"rule 1, neighbor: routes from static"}},
@@ -319,5 +321,18 @@ func TestWithheld(t *testing.T) {
 	}
 	if got := Withheld(&route.Path{Peer: static}, external); got != "" {
 		t.Errorf("without attributes: %q", got)
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	list := Rule{Reject: true}
+	for i := range 1000 {
+		list.Prefixes = append(list.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 2), byte(i << 6)}), 26).String()+"+")
+	}
+	p := mustCompile(b, importBGP, list, Rule{Community: "65009:666", Reject: true}, Rule{ASPathLength: "<=5", Set: Set{LocalPref: num(200)}})
+	path, prefix := bgpPath(), netip.MustParsePrefix("192.0.2.0/24")
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Apply(prefix, path)
 	}
 }

@@ -97,9 +97,9 @@ func (t *Table) All() iter.Seq2[netip.Prefix, []Candidate] {
 // Cursor is a place in the table; the zero value is its beginning.
 type Cursor uint32
 
-// Scan calls yield for up to n prefixes that have winners, and returns where to go on, and whether there is more. It is for who must
-// be told all that Flush said before it came: between two calls the table may be changed and flushed, and what changed in
-// a part that was scanned, Flush reports.
+// Scan calls yield for up to n prefixes that have winners, and returns where to go on, and whether there is more. It is for
+// who must be told all that Flush said before it came: between two calls the table may be changed and flushed, and what
+// changed in a part that was scanned, Flush reports.
 func (t *Table) Scan(from Cursor, n int, yield func(Change)) (next Cursor, more bool) {
 	var winners []route.Path
 	id := uint32(from)
