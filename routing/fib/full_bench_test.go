@@ -147,16 +147,18 @@ func BenchmarkFullChange(b *testing.B) {
 	}
 }
 
-// BenchmarkFullReader is the lookups of BenchmarkFullLookup4 and 6, taken in turns, while nothing changes, while another
-// goroutine makes some 100,000 changes a second, and while it makes as many as it can.
+// BenchmarkFullReader is the lookups of BenchmarkFullLookup4 and 6, taken in turns: while nothing changes, while another
+// goroutine makes some 100,000 changes a second, and while it makes as many as it can. In the latter two, each
+// second stretch of lookups is without changes, so that kept-% compares what a machine whose speed wanders gave at nearly the
+// same time.
 func BenchmarkFullReader(b *testing.B) {
 	f := theFull(b)
 	const n = 1 << 16
 	r := rand.New(rand.NewPCG(3, 3))
 	dst4, dst6 := keys4(fibtest.Destinations(r, f.v4, n)), keys6(fibtest.Destinations(r, f.v6, n))
-	read := func(b *testing.B) {
-		out := make([]Group, batch)
-		for i := 0; i < b.N; i += batch {
+	out := make([]Group, batch)
+	read := func(count int) {
+		for i := 0; i < count; i += batch {
 			if at := i & (n - 1); i&batch == 0 {
 				f.table.LookupBatch4(dst4[at:][:batch], out)
 			} else {
@@ -164,41 +166,60 @@ func BenchmarkFullReader(b *testing.B) {
 			}
 		}
 	}
-	b.Run("alone/65536", read)
+	b.Run("alone/65536", func(b *testing.B) { read(b.N) })
 	for _, writer := range []struct {
 		name string
 		rate float64
 	}{{"100k", 105e3}, {"most", 1e9}} {
 		b.Run("changes-"+writer.name+"/65536", func(b *testing.B) {
-			var stop atomic.Bool
-			var made atomic.Int64
+			w := &changer{full: f, rate: writer.rate}
 			var done sync.WaitGroup
-			done.Go(func() { f.change(&stop, &made, writer.rate) })
-			start := time.Now()
-			read(b)
-			stop.Store(true)
-			b.ReportMetric(float64(made.Load())/time.Since(start).Seconds(), "changes/s")
+			done.Go(w.run)
+			var took [2]time.Duration
+			stretch := max(batch, min(b.N/2, 4*n)) // some milliseconds
+			for i := 0; i < b.N; i += stretch {
+				on := i / stretch % 2
+				w.active.Store(on == 1)
+				start := time.Now()
+				read(stretch)
+				took[on] += time.Since(start)
+			}
 			b.StopTimer()
+			w.stop.Store(true)
 			done.Wait()
+			b.ReportMetric(float64(w.made)/took[1].Seconds(), "changes/s")
+			b.ReportMetric(100*took[0].Seconds()/took[1].Seconds(), "kept-%")
 		})
 	}
 }
 
-// change makes so many changes a second, half of them other groups, the others routes that go and come back.
-func (f *fullTable) change(stop *atomic.Bool, made *atomic.Int64, rate float64) {
+// changer makes so many changes a second while it is active, half of them other groups, the others routes that go and come back.
+type changer struct {
+	full         *fullTable
+	rate         float64
+	active, stop atomic.Bool
+	made         int
+}
+
+func (w *changer) run() {
 	r := rand.New(rand.NewPCG(4, 4))
-	for start := time.Now(); !stop.Load(); {
-		if due := time.Since(start).Seconds() * rate; float64(made.Load()) > due {
-			time.Sleep(time.Millisecond)
+	var active time.Duration
+	for last := time.Now(); !w.stop.Load(); {
+		now := time.Now()
+		if w.active.Load() {
+			active += now.Sub(last)
+		}
+		if last = now; !w.active.Load() || float64(w.made) > active.Seconds()*w.rate {
+			time.Sleep(100 * time.Microsecond)
 			continue
 		}
 		var changes []Change
-		for range 25 {
-			p, hops := f.prefixes[r.IntN(len(f.prefixes))], fullHops(r.IntN(100))
+		for range 10 {
+			p, hops := w.full.prefixes[r.IntN(len(w.full.prefixes))], fullHops(r.IntN(100))
 			changes = append(changes, Change{p, hops}, Change{p, fullHops(r.IntN(100))}, Change{p, nil}, Change{p, hops})
 		}
-		_ = f.table.Apply(changes)
-		made.Add(int64(len(changes)))
+		_ = w.full.table.Apply(changes)
+		w.made += len(changes)
 	}
 }
 
