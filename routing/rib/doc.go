@@ -11,8 +11,8 @@
 // highest preference wins, whatever the source. Among equals that are not all from BGP the lowest metric wins, and if then
 // there still are some from BGP and some not, the source that comes first in package route. Paths from BGP
 // go on as RFC 4271 section 9.1.2.2 says: local preference, AS path length, origin, MED within each neighbouring AS, eBGP
-// over iBGP. What is left then is equal: up to Options.MultipathMax of them (all that are not from BGP) win together, and the router ID,
-// the length of the cluster list and the address say which is the best of them, the one that is told to others.
+// over iBGP. What is left then is equal: of BGP paths up to Options.MultipathMax win together, of others all; and the router
+// ID, the length of the cluster list and the address say which is the best of them, the one that is told to others.
 //
 // Each step removes what is worse than the best of the set that is left, as the RFC words it, and not the loser of each pair.
 // MED, which only some pairs can be compared by, therefore gives the same winners in whatever order paths came.
