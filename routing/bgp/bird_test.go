@@ -118,7 +118,7 @@ func (b *bird) routes(v4, v6 int) func() bool {
 // birdStatics is how many routes of each family BIRD has of its own.
 const birdStatics = 500
 
-// birdConfig is a BIRD that announces its static routes to us, at address by neighbor.
+// birdConfig is a BIRD of AS 65002 that announces its static routes to us, at address by neighbor, both with AS.
 func birdConfig(address, neighbor, more string) string {
 	var b strings.Builder
 	b.WriteString("protocol static s4 { ipv4;\n")
@@ -131,9 +131,9 @@ func birdConfig(address, neighbor, more string) string {
 	}
 	fmt.Fprintf(&b, `}
 protocol bgp warren {
-	local %s as 65002;
-	neighbor %s as 65001;
-	hold time 9; connect delay time 1; connect retry time 2; error wait time 1, 4;
+	local %s;
+	neighbor %s;
+	hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 1;
 	graceful restart on;
 	ipv4 { import all; export where source = RTS_STATIC; %[3]s };
 	ipv6 { import all; export where source = RTS_STATIC; };
@@ -185,20 +185,37 @@ func logBIRD(t *testing.T, b *bird, s func() *Speaker) {
 	})
 }
 
+// birdCase is a way to speak with BIRD.
+type birdCase struct {
+	name       string
+	bird, ours string // addresses
+	birdAS     int    // what BIRD takes us for
+	more       string // of BIRD's IPv4 channel
+	sees       string // of a route of ours in BIRD
+	restarts   bool   // either side restarts, too
+	change     func(*Neighbor)
+}
+
 func TestBIRD(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		name, bird, ours, more string
-		change                 func(*Neighbor)
-	}{
-		{"over IPv4", "192.0.2.2", "192.0.2.1", "", nil},
-		{"over IPv6 with RFC 8950", "2001:db8::2", "2001:db8::1", "extended next hop on;", func(n *Neighbor) {
-			n.ExtendedNextHop, n.Passive = true, true
-		}},
+	for _, c := range []birdCase{
+		{"eBGP over IPv4", "192.0.2.2", "192.0.2.1", 65001, "", "BGP.as_path: 65001\n", true, nil},
+		{"eBGP over IPv6 with RFC 8950", "2001:db8::2", "2001:db8::1", 65001, "extended next hop on;", "BGP.as_path: 65001\n", true,
+			func(n *Neighbor) { n.ExtendedNextHop, n.Passive = true, true }},
+		{"eBGP over link-local addresses", "", "", 65001, "extended next hop on;", "BGP.as_path: 65001\n", false,
+			func(n *Neighbor) { n.ExtendedNextHop, n.Passive, n.NextHop6 = true, true, netip.Addr{} }},
+		{"iBGP by local-as", "192.0.2.2", "192.0.2.1", 65002, "", "BGP.local_pref: 100\n", false, func(n *Neighbor) { n.LocalAS = 65002 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l, ours, theirs := lab.PairForTest(t, "bird", "birdc")
+			birdAt, weAt := c.bird, c.ours
+			if c.bird == "" {
+				c.bird, birdAt = linkLocal(t, theirs)
+				c.ours, _ = linkLocal(t, ours)
+				weAt = c.ours + birdAt[strings.Index(birdAt, "%"):]
+				birdAt = c.bird
+			}
 			const n = 2000
 			table := newMemTable(manyRoutes(n)...)
 			neighbor := birdNeighbor(c.bird, c.ours)
@@ -206,7 +223,7 @@ func TestBIRD(t *testing.T) {
 				c.change(neighbor)
 			}
 			s, stop := speakerOn(t, ours, table, neighbor)
-			b := startBIRD(t, l, theirs, birdConfig(c.bird, c.ours, c.more))
+			b := startBIRD(t, l, theirs, birdConfig(birdAt+" as 65002", fmt.Sprint(weAt, " as ", c.birdAS), c.more))
 			logBIRD(t, b, func() *Speaker { return s })
 			both := func(what string) {
 				t.Helper()
@@ -214,7 +231,7 @@ func TestBIRD(t *testing.T) {
 				await(t, what+": our routes in BIRD", b.routes(n/2, n/2))
 			}
 			both("start")
-			if out := b.ask("show", "route", "10.0.0.0/26", "all"); !strings.Contains(out, "BGP.as_path: 65001\n") ||
+			if out := b.ask("show", "route", "10.0.0.0/26", "all"); !strings.Contains(out, c.sees) ||
 				!strings.Contains(out, c.ours) {
 				t.Errorf("BIRD has\n%s", out)
 			}
@@ -224,29 +241,50 @@ func TestBIRD(t *testing.T) {
 			table.advertise(Change{Prefix: netip.MustParsePrefix("203.0.113.0/24")})
 			await(t, "one less", b.routes(n/2, n/2))
 
-			b.ask("reload", "warren") // BIRD asks for a refresh
-			b.ask("restart", "warren")
-			await(t, "the end by BIRD", func() bool { return table.saw("Administrative Reset") || table.saw("Administrative Shutdown") })
-			both("BIRD's protocol restarted")
-
-			if err := b.proc.Signal(syscall.SIGKILL); err != nil {
-				t.Fatal(err)
+			if c.restarts {
+				s = restarts(t, s, stop, ours, b, table, neighbor, both)
 			}
-			<-b.proc.Done()
-			await(t, "stale routes of the killed BIRD", func() bool { _, stale := table.count("bird"); return stale == 2*birdStatics })
-			b.start()
-			both("BIRD killed and started")
-
-			stop()
-			await(t, "no routes of who left", b.routes(0, 0))
-			table = newMemTable(manyRoutes(n)...)
-			s, _ = speakerOn(t, ours, table, neighbor)
-			both("we started again")
-
 			s.Leave(context.Background(), "good night", 100*time.Millisecond)
 			await(t, "the last words", func() bool { return strings.Contains(b.proc.Log(), "good night") })
 		})
 	}
+}
+
+// restarts restarts either side, in several ways, and returns our last speaker.
+func restarts(t *testing.T, s *Speaker, stop func(), ours *lab.Host, b *bird, table *memTable, neighbor *Neighbor, both func(string)) *Speaker {
+	b.ask("reload", "warren") // BIRD asks for a refresh
+	b.ask("restart", "warren")
+	await(t, "the end by BIRD", func() bool { return table.saw("Administrative Reset") || table.saw("Administrative Shutdown") })
+	both("BIRD's protocol restarted")
+
+	if err := b.proc.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-b.proc.Done()
+	await(t, "stale routes of the killed BIRD", func() bool { _, stale := table.count("bird"); return stale == 2*birdStatics })
+	b.start()
+	both("BIRD killed and started")
+
+	stop()
+	await(t, "no routes of who left", b.routes(0, 0))
+	s, _ = speakerOn(t, ours, table, neighbor)
+	both("we started again")
+	return s
+}
+
+// linkLocal is the link-local address of a host of a pair, alone and with its device.
+func linkLocal(t *testing.T, host *lab.Host) (address, zoned string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var fields []string
+	await(t, "a link-local address", func() bool { // duplicate address detection takes its time
+		out, err := host.Run(ctx, "ip", "-6", "-o", "addr", "show", "scope", "link", "-tentative")
+		fields = strings.Fields(out)
+		return err == nil && len(fields) > 3
+	})
+	address, _, _ = strings.Cut(fields[3], "/")
+	return address, address + "%" + fields[1]
 }
 
 // A neighbour of the wrong AS is told so, and says so.
@@ -256,7 +294,7 @@ func TestBIRDWithWrongAS(t *testing.T) {
 	n := birdNeighbor("192.0.2.2", "192.0.2.1")
 	n.AS = 65003
 	s, _ := speakerOn(t, ours, newMemTable(), n)
-	b := startBIRD(t, l, theirs, birdConfig("192.0.2.2", "192.0.2.1", ""))
+	b := startBIRD(t, l, theirs, birdConfig("192.0.2.2 as 65002", "192.0.2.1 as 65001", ""))
 	logBIRD(t, b, func() *Speaker { return s })
 	await(t, "our complaint or BIRD's", func() bool {
 		return strings.Contains(s.Status()[0].LastError, "says it is AS 65002, wanted 65003") &&

@@ -44,8 +44,18 @@ const (
 	deliverDown
 )
 
-// batches are lists of routes that go from peers to their deliverers and back.
-var batches = sync.Pool{New: func() any { return new([]Route) }}
+// pools are what the peers of a Speaker use again and again.
+type pools struct {
+	buffers sync.Pool // *[readSize]byte, from the readers of links to peers and back
+	batches sync.Pool // *[]Route, from peers to their deliverers and back
+}
+
+func newPools() *pools {
+	return &pools{
+		buffers: sync.Pool{New: func() any { return new([readSize]byte) }},
+		batches: sync.Pool{New: func() any { return new([]Route) }},
+	}
+}
 
 // tell puts a call into the outbox.
 func (p *peer) tell(d delivery) {
@@ -63,6 +73,7 @@ func (p *peer) flush() {
 
 // deliverer calls the Table.
 func (p *peer) deliverer() {
+	defer close(p.quiet)
 	t := p.config.Table
 	for d := range p.deliver {
 		switch d.kind {
@@ -71,7 +82,7 @@ func (p *peer) deliverer() {
 		case deliverRoutes:
 			held := t.Update(d.session, d.routes)
 			clear(d.routes)
-			batches.Put(&d.routes)
+			p.pools.batches.Put(&d.routes)
 			p.tellHeld(held)
 		case deliverEndOfRIB:
 			t.EndOfRIB(d.session, d.family)

@@ -128,7 +128,7 @@ func toBIRD(b *testing.B, share int) {
 		}
 		table.announce = append(table.announce, Change{Prefix: fullPrefix(i), Attrs: attrs})
 	}
-	bird := startBIRD(b, l, theirs, birdConfig("192.0.2.2", "192.0.2.1", ""))
+	bird := startBIRD(b, l, theirs, birdConfig("192.0.2.2 as 65002", "192.0.2.1 as 65001", ""))
 	heap, before := heapMB(), cpuTime()
 	s, stop := speakerOn(b, ours, table, birdNeighbor("192.0.2.2", "192.0.2.1"))
 	longAwait(b, "our routes in BIRD", bird.routes(fullIPv4, fullIPv6))
@@ -163,6 +163,6 @@ func fullConfig(b *testing.B, l *lab.Lab, share int) string {
 	if err := os.WriteFile(path, []byte("protocol static s4 { ipv4;\n"+s4.String()+"}\nprotocol static s6 { ipv6;\n"+s6.String()+"}\n"), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	config := birdConfig("192.0.2.2", "192.0.2.1", "")
+	config := birdConfig("192.0.2.2 as 65002", "192.0.2.1 as 65001", "")
 	return fmt.Sprintf("include %q;\n%s", path, config[strings.Index(config, "protocol bgp"):])
 }

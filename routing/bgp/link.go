@@ -30,6 +30,7 @@ type link struct {
 	// heard is when octets came last; blocked is since when a write has been waiting, 0 for not. Both in the clock's time.
 	heard, blocked atomic.Int64
 	counters       *counters
+	buffers        *sync.Pool // of *[readSize]byte
 
 	wake    chan struct{} // something to write, or to end for
 	dropped chan struct{} // closed when the session wants nothing more from it
@@ -57,10 +58,8 @@ func newClock() *clock                   { return &clock{time.Now().Add(-1)} }
 func (c *clock) now() int64              { return int64(time.Since(c.base)) }
 func (c *clock) time(at int64) time.Time { return c.base.Add(time.Duration(at)) }
 
-var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
-
-func newLink(id ConnID, conn net.Conn, c *clock, n *counters) *link {
-	l := &link{id: id, conn: conn, clock: c, counters: n,
+func newLink(id ConnID, conn net.Conn, c *clock, n *counters, b *sync.Pool) *link {
+	l := &link{id: id, conn: conn, clock: c, counters: n, buffers: b,
 		wake: make(chan struct{}, 1), dropped: make(chan struct{}), ended: make(chan struct{})}
 	l.heard.Store(c.now())
 	return l
@@ -103,7 +102,7 @@ func (l *link) drop() {
 // read reads until the connection ends, and gives whole messages to into.
 func (l *link) read(into chan<- chunk) {
 	defer close(l.ended)
-	buf := buffers.Get().(*[readSize]byte)
+	buf := l.buffers.Get().(*[readSize]byte)
 	have, whole := 0, 0
 	for {
 		n, err := l.conn.Read(buf[have:])
@@ -112,7 +111,7 @@ func (l *link) read(into chan<- chunk) {
 		have += n
 		whole = wholeMessages(buf[:have], whole)
 		if whole > 0 {
-			next := buffers.Get().(*[readSize]byte)
+			next := l.buffers.Get().(*[readSize]byte)
 			rest := copy(next[:], buf[whole:have])
 			if !l.give(into, chunk{link: l, data: buf[:whole], buf: buf}) {
 				l.discard()
@@ -138,8 +137,8 @@ func (l *link) give(into chan<- chunk, c chunk) bool {
 
 // discard reads on so that the neighbour can read our last words: with octets unread TCP would reset instead.
 func (l *link) discard() {
-	buf := buffers.Get().(*[readSize]byte)
-	defer buffers.Put(buf)
+	buf := l.buffers.Get().(*[readSize]byte)
+	defer l.buffers.Put(buf)
 	for {
 		if _, err := l.conn.Read(buf[:]); err != nil {
 			return

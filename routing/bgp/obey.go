@@ -101,7 +101,7 @@ func (p *peer) learned(u *message.Update) {
 		p.log.Warn("malformed UPDATE", "treatment", u.Treatment, "problem", u.Problem)
 	}
 	if p.batch == nil {
-		p.batch = (*batches.Get().(*[]Route))[:0]
+		p.batch = (*p.pools.batches.Get().(*[]Route))[:0]
 	}
 	for _, prefix := range u.Withdrawn {
 		p.batch = append(p.batch, Route{Prefix: prefix})

@@ -23,6 +23,7 @@ type peer struct {
 	machine  *Machine
 	log      *slog.Logger
 	clock    *clock
+	pools    *pools
 
 	commands chan func(now time.Time)
 	input    chan chunk
@@ -30,6 +31,7 @@ type peer struct {
 	held     atomic.Pointer[Counts] // what the table has of the neighbour, not yet told to the machine
 	poke     chan struct{}          // held is new
 	done     chan struct{}          // closed when the goroutine has ended
+	quiet    chan struct{}          // closed when the Table has heard the last of it
 	tasks    sync.WaitGroup         // links, attempts and the deliverer
 
 	dialing  context.Context // of attempts to connect; it ends with run
@@ -46,11 +48,11 @@ type peer struct {
 	shown    shown
 }
 
-func newPeer(c *Config, n *Neighbor, log *slog.Logger) *peer {
-	p := &peer{config: c, neighbor: n, machine: NewMachine(c.Local, n, newRand()), log: log.With("neighbor", n.Name),
+func newPeer(c *Config, n *Neighbor, log *slog.Logger, pools *pools) *peer {
+	p := &peer{config: c, neighbor: n, pools: pools, machine: NewMachine(c.Local, n, newRand()), log: log.With("neighbor", n.Name),
 		clock:    newClock(),
 		commands: make(chan func(time.Time)), input: make(chan chunk), deliver: make(chan delivery, 2),
-		poke: make(chan struct{}, 1), done: make(chan struct{}),
+		poke: make(chan struct{}, 1), done: make(chan struct{}), quiet: make(chan struct{}),
 		links: map[ConnID]*link{}, dials: map[ConnID]context.CancelFunc{}}
 	p.shown.status = Status{Name: n.Name, Address: n.Address, AS: n.AS, LocalAS: n.localAS(c.Local), Since: time.Now()}
 	return p
@@ -162,7 +164,7 @@ func (p *peer) receive(c chunk) {
 		p.obey()
 	}
 	if c.buf != nil {
-		buffers.Put(c.buf)
+		p.pools.buffers.Put(c.buf)
 	}
 	if c.err != nil {
 		p.machine.Failed(now, c.link.id, c.err)
@@ -203,7 +205,7 @@ func (p *peer) accept(conn net.Conn) {
 }
 
 func (p *peer) start(id ConnID, conn net.Conn) {
-	l := newLink(id, conn, p.clock, &p.counters)
+	l := newLink(id, conn, p.clock, &p.counters, &p.pools.buffers)
 	p.links[id] = l
 	p.tasks.Go(func() { l.read(p.input) })
 	p.tasks.Go(l.write)

@@ -39,6 +39,7 @@ type Config struct {
 type Speaker struct {
 	config Config
 	log    *slog.Logger
+	pools  *pools
 
 	mu    sync.Mutex
 	peers map[string]*running
@@ -76,7 +77,7 @@ func New(c Config) (*Speaker, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Speaker{config: c, log: c.Log, peers: map[string]*running{}}, errors.Join(errs...)
+	return &Speaker{config: c, log: c.Log, pools: newPools(), peers: map[string]*running{}}, errors.Join(errs...)
 }
 
 // Apply sets the neighbours. The sessions of those that did not change are not touched; those that are gone are told so.
@@ -90,7 +91,7 @@ func (s *Speaker) Apply(neighbors []*Neighbor) error {
 	if s.ended {
 		return errEnded
 	}
-	keep := make(map[string]bool)
+	keep, before := make(map[string]bool), make(map[string]*running)
 	var begin []*Neighbor
 	for _, n := range neighbors {
 		r := s.peers[n.Name]
@@ -105,10 +106,11 @@ func (s *Speaker) Apply(neighbors []*Neighbor) error {
 				subcode = message.CeaseConfigurationChange
 			}
 			s.remove(name, r, Shutdown(subcode, ""))
+			before[name] = r
 		}
 	}
 	for _, n := range begin {
-		s.add(n)
+		s.add(n, before[n.Name])
 	}
 	return nil
 }
@@ -135,21 +137,23 @@ func (s *Speaker) check(neighbors []*Neighbor) error {
 	return errors.Join(errs...)
 }
 
-// add starts a peer, or leaves that to Run. A peer that it replaces has been stopped and may still say its last words.
-func (s *Speaker) add(n *Neighbor) {
-	r := &running{peer: newPeer(&s.config, n, s.log), stop: func() {}}
+// add starts a peer, or leaves that to Run. Another of its name, which was removed, has said its last to the Table first.
+func (s *Speaker) add(n *Neighbor, before *running) {
+	r := &running{peer: newPeer(&s.config, n, s.log, s.pools), stop: func() {}, reason: Shutdown(message.CeaseAdminShutdown, "")}
 	s.peers[n.Name] = r
 	if s.ctx != nil {
-		s.start(r)
+		s.start(r, before)
 	}
 }
 
-func (s *Speaker) start(r *running) {
+func (s *Speaker) start(r, before *running) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	r.stop = cancel
-	r.reason = Shutdown(message.CeaseAdminShutdown, "")
 	s.tasks.Go(func() {
 		defer cancel()
+		if before != nil {
+			<-before.quiet
+		}
 		r.run(ctx, r.why)
 	})
 }
@@ -172,7 +176,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	}
 	s.ctx = ctx
 	for _, r := range s.peers {
-		s.start(r)
+		s.start(r, nil)
 	}
 	for _, l := range s.config.Listeners {
 		s.tasks.Go(func() { s.listen(ctx, l) })
@@ -196,7 +200,7 @@ func (s *Speaker) listen(ctx context.Context, l net.Listener) {
 		conn, err := l.Accept()
 		switch {
 		case err == nil:
-			s.accept(conn)
+			s.tasks.Go(func() { s.accept(conn) }) // whoever is not ready for it keeps no other waiting
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return
 		default:
