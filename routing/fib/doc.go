@@ -44,7 +44,8 @@
 // # What was tried
 //
 // The real table of 1,062,046 prefixes, 65,536 random covered destinations, in batches of 64; how many times faster than
-// bart.Fast, measured side by side, for IPv4 and IPv6:
+// bart.Fast, for IPv4 and IPv6, rounded, since the machine wandered. The last line and what is said of huge pages are from
+// prototypes that are not here; the others were measured side by side:
 //
 //	bart.Table                                                      1     1.2
 //	bart.Fast behind a flow cache, 4,096 entries a worker           0.9   1.1
