@@ -168,9 +168,9 @@ func (d *Device) Commit(now time.Time, m Prepared) Drop {
 	case m.answer != nil:
 		return d.commitAnswer(now, m.answer, m.from)
 	case m.kind == TypeResponse:
-		return d.commitResponse(now, &m.response, m.from)
+		return d.commitResponse(now, m.response, m.from)
 	case m.kind == TypeCookieReply:
-		return d.commitCookie(now, &m.cookie)
+		return d.commitCookie(now, m.cookie)
 	}
 	return m.drop
 }

@@ -134,6 +134,7 @@ func (h *host) add(c PeerConfig, at netip.AddrPort) *Peer {
 // obey carries out the actions.
 func (h *host) obey() {
 	h.t.Helper()
+	h.checkTimers()
 	for _, a := range h.d.Actions() {
 		if _, ok := a.(Send); !ok {
 			h.actions = append(h.actions, a)
@@ -270,6 +271,17 @@ func (h *host) took() (data []string) {
 	}
 	h.opened = nil
 	return data
+}
+
+// checkTimers says that no timer is due before Deadline.
+func (h *host) checkTimers() {
+	h.t.Helper()
+	deadline := h.d.Deadline()
+	for _, p := range h.d.peers {
+		if first := p.earliest(); !first.IsZero() && (deadline.IsZero() || first.Before(deadline)) {
+			h.t.Errorf("%s: a timer is due at %v, Deadline is %v", h.name, first, deadline)
+		}
+	}
 }
 
 // checkIndices says that exactly the indices of handshakes and keypairs are in use.

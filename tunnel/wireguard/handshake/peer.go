@@ -45,7 +45,6 @@ type Peer struct {
 	received    time.Time
 	unanswered  time.Time // the first data packet since received
 	lastMinute  bool      // this session had its handshake before it is rejected
-	another     bool      // more data came in since the keepalive was set
 
 	due   [timerCount]time.Time // zero: not set
 	at    time.Time             // under which the peer stands in Device.timers; never after the earliest of due
@@ -163,7 +162,7 @@ func (p *Peer) end() {
 	keep := p.due[persistent]
 	p.due = [timerCount]time.Time{persistent: keep}
 	p.firstTry, p.handshaken, p.unanswered = time.Time{}, time.Time{}, time.Time{}
-	p.lastMinute, p.another = false, false
+	p.lastMinute = false
 }
 
 // forget gives up the handshake that we began.

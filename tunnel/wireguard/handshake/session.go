@@ -87,7 +87,7 @@ func (d *Device) commitAnswer(now time.Time, a *answer, from netip.AddrPort) Dro
 }
 
 // commitResponse completes the handshake that we began.
-func (d *Device) commitResponse(now time.Time, m *Response, from netip.AddrPort) Drop {
+func (d *Device) commitResponse(now time.Time, m Response, from netip.AddrPort) Drop {
 	p := d.owners[m.Receiver]
 	if p == nil || p.begun == nil || p.begun.index != m.Receiver {
 		return UnknownIndex
@@ -114,12 +114,12 @@ func (d *Device) commitResponse(now time.Time, m *Response, from netip.AddrPort)
 }
 
 // commitCookie keeps a cookie for the next try.
-func (d *Device) commitCookie(now time.Time, m *CookieReply) Drop {
+func (d *Device) commitCookie(now time.Time, m CookieReply) Drop {
 	p := d.owners[m.Receiver]
 	if p == nil {
 		return UnknownIndex
 	}
-	if !p.purse.take(now, p.public, m) {
+	if !p.purse.take(now, p.public, &m) {
 		return BadCookie
 	}
 	return None

@@ -68,11 +68,7 @@ func (p *Peer) fire(now time.Time) {
 		}
 	}
 	if p.took(passive, now) {
-		again := p.another
 		p.keepalive(now)
-		if again {
-			p.due[passive] = now.Add(KeepaliveTimeout)
-		}
 	}
 	if p.took(silence, now) {
 		p.unanswered = time.Time{}
@@ -97,7 +93,6 @@ func (p *Peer) giveUp() {
 	p.forget()
 	p.firstTry = time.Time{}
 	p.due[passive] = time.Time{}
-	p.another = false
 	p.device.do(GiveUp{Peer: p})
 }
 
@@ -119,7 +114,6 @@ func (p *Peer) wentOut(at time.Time, data bool) {
 	}
 	if since := p.due[passive].Add(-KeepaliveTimeout); !p.due[passive].IsZero() && !at.Before(since) {
 		p.due[passive] = time.Time{}
-		p.another = false
 	}
 	if data && p.unanswered.IsZero() && !at.Before(p.received) {
 		p.unanswered = at
@@ -137,13 +131,8 @@ func (p *Peer) cameIn(at time.Time, data bool) {
 		p.unanswered = time.Time{}
 		p.due[silence] = time.Time{}
 	}
-	if data {
-		switch {
-		case !p.due[passive].IsZero():
-			p.another = true
-		case !at.Before(p.sent):
-			p.due[passive] = at.Add(KeepaliveTimeout)
-		}
+	if data && p.due[passive].IsZero() && !at.Before(p.sent) {
+		p.due[passive] = at.Add(KeepaliveTimeout)
 	}
 	p.traversed(at)
 }
