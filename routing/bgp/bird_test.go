@@ -242,7 +242,7 @@ func TestBIRD(t *testing.T) {
 			await(t, "one less", b.routes(n/2, n/2))
 
 			if c.restarts {
-				s = restarts(t, s, stop, ours, b, table, neighbor, both)
+				s = restarts(t, stop, ours, b, table, neighbor, both)
 			}
 			s.Leave(context.Background(), "good night", 100*time.Millisecond)
 			await(t, "the last words", func() bool { return strings.Contains(b.proc.Log(), "good night") })
@@ -251,7 +251,7 @@ func TestBIRD(t *testing.T) {
 }
 
 // restarts restarts either side, in several ways, and returns our last speaker.
-func restarts(t *testing.T, s *Speaker, stop func(), ours *lab.Host, b *bird, table *memTable, neighbor *Neighbor, both func(string)) *Speaker {
+func restarts(t *testing.T, stop func(), ours *lab.Host, b *bird, table *memTable, neighbor *Neighbor, both func(string)) *Speaker {
 	b.ask("reload", "warren") // BIRD asks for a refresh
 	b.ask("restart", "warren")
 	await(t, "the end by BIRD", func() bool { return table.saw("Administrative Reset") || table.saw("Administrative Shutdown") })
@@ -267,7 +267,7 @@ func restarts(t *testing.T, s *Speaker, stop func(), ours *lab.Host, b *bird, ta
 
 	stop()
 	await(t, "no routes of who left", b.routes(0, 0))
-	s, _ = speakerOn(t, ours, table, neighbor)
+	s, _ := speakerOn(t, ours, table, neighbor)
 	both("we started again")
 	return s
 }

@@ -24,7 +24,7 @@ func TestInternerKeepsOneOfEach(t *testing.T) {
 	if len(pointers) > 40000 || len(in.slots) < 2000 {
 		t.Errorf("2000 different attributes have %d pointers in %d places", len(pointers), len(in.slots))
 	}
-	for i := range 4 * maxInterned {
+	for i := range 2 * maxInterned {
 		in.intern(&route.Attrs{MED: uint32(i), HasMED: true})
 	}
 	if len(in.slots) > maxInterned {

@@ -1,6 +1,8 @@
 package bgp
 
 import (
+	"log/slog"
+
 	"github.com/warrenvpn/warren/routing/bgp/message"
 	"github.com/warrenvpn/warren/routing/route"
 )
@@ -74,7 +76,7 @@ func (p *peer) up(a Up) {
 		p.log.Warn("session", "warning", err)
 	}
 	p.session.out.wake = l.poke
-	p.interned = newInterner()
+	p.interned, p.complained = newInterner(), false
 	l.attach(p.session.out)
 	p.log.Info("established", "hold_time", a.Negotiated.Hold, "families", a.Negotiated.Families)
 	p.shown.up(p.session)
@@ -98,7 +100,12 @@ func (p *peer) learned(u *message.Update) {
 		p.counters.withdrawnAs.Add(1)
 	}
 	if u.Treatment != message.Accepted {
-		p.log.Warn("malformed UPDATE", "treatment", u.Treatment, "problem", u.Problem)
+		level := slog.LevelWarn
+		if p.complained { // the log is ours, not the neighbour's
+			level = slog.LevelDebug
+		}
+		p.complained = true
+		p.log.Log(p.dialing, level, "malformed UPDATE", "treatment", u.Treatment, "problem", u.Problem)
 	}
 	if p.batch == nil {
 		p.batch = (*p.pools.batches.Get().(*[]Route))[:0]

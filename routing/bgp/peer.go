@@ -34,15 +34,16 @@ type peer struct {
 	quiet    chan struct{}          // closed when the Table has heard the last of it
 	tasks    sync.WaitGroup         // links, attempts and the deliverer
 
-	dialing  context.Context // of attempts to connect; it ends with run
-	outbox   []delivery
-	batch    []Route
-	interned *interner // of the session
-	links    map[ConnID]*link
-	dials    map[ConnID]context.CancelFunc
-	session  *Session // until Down
-	peer     *route.Peer
-	stale    message.Families
+	dialing    context.Context // of attempts to connect; it ends with run
+	outbox     []delivery
+	batch      []Route
+	interned   *interner // of the session
+	links      map[ConnID]*link
+	dials      map[ConnID]context.CancelFunc
+	session    *Session // until Down
+	peer       *route.Peer
+	stale      message.Families
+	complained bool // of a malformed UPDATE, in this session
 
 	counters counters
 	shown    shown

@@ -3,6 +3,7 @@ package bgp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -326,5 +327,43 @@ func TestStrangersAreNotServed(t *testing.T) {
 	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
 		t.Errorf("a stranger reads %d octets, %v", n, err)
+	}
+}
+
+// Both sides dial and listen; whichever connection wins, there is one session and the tables are right.
+func TestBothSpeakersDial(t *testing.T) {
+	for round := range 5 {
+		var listeners [2]net.Listener
+		for i := range listeners {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			listeners[i] = l
+		}
+		tables := [2]*memTable{newMemTable(manyRoutes(300)...), newMemTable(manyRoutes(200)...)}
+		ctx, cancel := context.WithCancel(context.Background())
+		var ended sync.WaitGroup
+		for i := range tables {
+			n := testNeighbor("other", uint32(65002-i))
+			n.Address, n.Exports = netip.MustParseAddr("127.0.0.1"), true
+			n.NextHop4 = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+			n.NextHop6 = netip.MustParseAddr("2001:db8::1")
+			n.Timers.Retry = 50 * time.Millisecond
+			s, err := New(Config{Local: Local{AS: uint32(65001 + i), RouterID: uint32(1 + i)}, Table: tables[i],
+				Dialer: &testDialer{to: listeners[1-i].Addr}, Listeners: listeners[i : i+1]})
+			if err == nil {
+				err = s.Apply([]*Neighbor{n})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended.Go(func() { _ = s.Run(ctx) })
+		}
+		await(t, fmt.Sprintf("both tables in round %d", round), func() bool {
+			return has(tables[0], "other", 200)() && has(tables[1], "other", 300)()
+		})
+		cancel()
+		ended.Wait()
 	}
 }
