@@ -200,7 +200,7 @@ func TestBIRD(t *testing.T) {
 	t.Parallel()
 	for _, c := range []birdCase{
 		{"eBGP over IPv4", "192.0.2.2", "192.0.2.1", 65001, "", "BGP.as_path: 65001\n", true, nil},
-		{"eBGP over IPv6 with RFC 8950", "2001:db8::2", "2001:db8::1", 65001, "extended next hop on;", "BGP.as_path: 65001\n", true,
+		{"eBGP over IPv6 with RFC 8950", "2001:db8::2", "2001:db8::1", 65001, "extended next hop on;", "BGP.as_path: 65001\n", false,
 			func(n *Neighbor) { n.ExtendedNextHop, n.Passive = true, true }},
 		{"eBGP over link-local addresses", "", "", 65001, "extended next hop on;", "BGP.as_path: 65001\n", false,
 			func(n *Neighbor) { n.ExtendedNextHop, n.Passive, n.NextHop6 = true, true, netip.Addr{} }},
