@@ -6,23 +6,32 @@
 //
 // # Concurrency
 //
-// A Machine belongs to one goroutine at a time. All methods of a Manager may be called by any number of goroutines; Run owns one,
-// which ticks the machines and calls ManagerConfig.Event. Packets are sent by whoever caused them, one at a time.
+// A Machine belongs to one goroutine at a time. All methods of a Manager may be called by any number of goroutines. Run
+// starts none: on its caller's it ticks the machines and calls ManagerConfig.Event. Packets are sent by whoever caused
+// them, one at a time.
 //
 // # Choices
 //
 // A session that would expire because the process itself was late (the timer fired more than 5 ms after its time) gets 10 ms
 // more, so that packets which wait in a socket are read first: a busy machine is no dead neighbour.
 //
-// A Poll Sequence is begun for each change of the intervals once the neighbour is known, and followed by another if they change while it goes on. The
-// detection time that the neighbour's slow start gives (seconds) ends with the first packet that announces its faster rate.
+// A Poll Sequence is begun for each change of the intervals once the neighbour is known, and followed by another if they
+// change while it goes on: a Final may answer the Poll before. The detection time that the neighbour's slow start gives
+// (seconds) ends with the first packet that announces its faster rate.
+//
+// A change of state is announced at once, so that two active neighbours are Up within a few round trips and not, as with
+// periodic packets alone, in three seconds.
+//
+// UDP takes the zone of a link-local address by the names of the devices in the namespace of the process; elsewhere only
+// the device's number means the same.
 //
 // # RFC coverage
 //
-// RFC 5880: 4.1 (format), 6.1 (active and passive role), 6.2 (states), 6.3 (demultiplexing), 6.4 (demand mode: we do not ask
-// for it; a neighbour's wish is honoured), 6.5 (Poll Sequences), 6.8.1 to 6.8.4, 6.8.6, 6.8.7, 6.8.16 (administrative control), and
-// of 6.8.17 the code Path Down are done. Not done: 6.4 for our own part, 6.7 (authentication: such packets are discarded, with
-// that reason), 6.8.5 and 6.8.9 (Echo: Required Min Echo RX is 0), 6.8.18 (holding down).
+// RFC 5880: 4.1 (format), 6.1 (active and passive role), 6.2 (states), 6.3 (demultiplexing), 6.5 (Poll Sequences), 6.6
+// (demand mode: we do not ask for it; a neighbour's wish is honoured), 6.8.1 to 6.8.4, 6.8.6, 6.8.7, 6.8.12 (parameters
+// that change), 6.8.16 (administrative control), and of 6.8.17 the code Path Down are done. Not done: 6.6 for our own
+// part, 6.7 (authentication: such packets are discarded, with that reason), 6.4 and 6.8.9 (Echo: Required Min Echo RX is
+// 0), 6.8.19 (holding down).
 //
 // RFC 5881: sections 3 (demultiplexing of first packets by address), 4 (port 3784, source ports from 49152), 5 (TTL 255 sent
 // and required, GTSM). Not done: Echo (port 3785), sections 6 and 7 are up to whoever routes.

@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -194,6 +195,7 @@ func parseRoute(b []byte) (r kernelRoute, ok bool) {
 			only.gateway = parseGateway(kind, value)
 		case kind == unix.RTA_MULTIPATH:
 			r.hops = parseMultipath(value)
+			slices.SortFunc(r.hops, compareHops) // IPv6 has no order of its own
 		}
 	}
 	if r.hops == nil && only.index != 0 {

@@ -24,18 +24,23 @@
 //
 // # Concurrency
 //
-// All methods may be called by any number of goroutines. Set, Delete and Settled queue and return; the queue holds one entry per
-// place however often it changed. Protect and Unprotect write at once. Run owns two goroutines, one that reads
+// All methods may be called by any number of goroutines. Set, Delete and Settled queue and return; the queue holds one
+// entry per place however often it changed. Protect and Unprotect write at once. Run owns two goroutines, one that reads
 // notifications and calls Config.Learn, one that writes; both are gone when it returns. A dump stops the writer meanwhile.
 //
 // # Choices
 //
 // The sockets are our own rather than those of vishvananda/netlink, which waits for the answer to each route and allocates
-// 64 kB for each notification: here 256 changes are one system call, only the last asks for an answer (the kernel
-// answers errors anyway), and notifications of our own changes are dropped by a socket filter on the sender's port id.
-// IPv4 routes disappear without notification when their device goes down, and when their preferred source address is removed;
-// so both cause a new dump. IPv6 knows no multipath over bare devices; on devices without neighbour discovery (tunnels) such hops get
-// the gateway fe80::ffff:ffff:ffff:fffe, which nobody resolves.
+// 64 kB for each notification: here 256 changes are one system call, only the last asks for an answer (the kernel answers
+// errors anyway), and a socket filter on the sender's port id drops the notifications of our own changes. A million routes
+// of two hops were installed in 7.7 s, adopted in 1.6 s and removed in 3.6 s, nearly all of it the kernel's own time, with
+// 143 MB of heap (BenchmarkFullTable, two cores).
+//
+// Taking a place back goes through a socket that is heard, as it displaces what was learned meanwhile.
+//
+// IPv4 routes disappear without notification when their device goes down, and multipath hops come back without one; so
+// both cause a new dump, at most a fifth of the time. IPv6 knows no multipath over bare devices; on devices without
+// neighbour discovery (tunnels) such hops get the gateway fe80::ffff:ffff:ffff:fffe, which nobody resolves.
 //
 // A hop counts while its device is up and has carrier. Routes over devices that do not exist yet wait for them.
 //

@@ -168,6 +168,12 @@ func (s *school) learn(batch []Learned) {
 	}
 }
 
+func (s *school) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
+}
+
 func (s *school) get(prefix string) (Learned, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -50,9 +50,10 @@ type batch struct {
 	operations []operation
 	bytes      []byte
 	firstSeq   uint32
+	loud       bool // others may stand where we write
 }
 
-func (b *batch) reset() { b.operations, b.bytes = b.operations[:0], b.bytes[:0] }
+func (b *batch) reset() { *b = batch{operations: b.operations[:0], bytes: b.bytes[:0]} }
 
 func (b *batch) full() bool { return len(b.operations) == batchChanges || len(b.bytes) > batchBytes }
 
@@ -133,10 +134,12 @@ func (t *Table) plan(at place, e *entry) {
 	}
 	b := &t.batch
 	if len(b.operations) == 0 {
-		b.firstSeq = t.commands.seq + 1
+		b.firstSeq = t.seq + 1
 	}
-	t.commands.seq++
-	b.bytes = appendRoute(b.bytes, command, flags, t.commands.seq, &r)
+	t.seq++
+	b.bytes = appendRoute(b.bytes, command, flags, t.seq, &r)
+	b.loud = b.loud || e.held
+	e.flying = true
 	b.operations = append(b.operations, operation{at: at, entry: e, want: want})
 }
 
@@ -158,13 +161,24 @@ func (t *Table) perform() {
 
 func (t *Table) conclude(o *operation, now time.Time) {
 	e := o.entry
+	disturbed := e.disturbed
+	e.flying, e.disturbed = false, false
 	if err := o.err(); err != nil {
+		if disturbed && e.have != nil {
+			t.places.setHave(e, unknown)
+		}
 		t.stats.Failures++
 		t.stats.LastError = err.Error()
 		t.places.postpone(o.at, now, true)
 		return
 	}
 	t.stats.Written++
+	if disturbed { // by somebody else, since
+		e.held = e.want != nil
+		t.places.setHave(e, unknown)
+		t.places.postpone(o.at, now, false)
+		return
+	}
 	e.held = false
 	t.places.setHave(e, o.want)
 	t.places.settle(o.at)
@@ -175,6 +189,9 @@ func (t *Table) conclude(o *operation, now time.Time) {
 // what it did not complain about before is done.
 func (t *Table) exchange() error {
 	b, s := &t.batch, t.commands
+	if b.loud {
+		s = t.loud
+	}
 	for at, i := 0, 1; i <= len(b.operations); i++ {
 		if i == len(b.operations) {
 			flags := native.Uint16(b.bytes[at+6:])

@@ -12,7 +12,7 @@ import (
 // devices that are live, that of the best metric. Withdrawn says that there is none any more; only Prefix counts then.
 type Learned struct {
 	Prefix    netip.Prefix
-	Device    string // that of the first hop, if there are several
+	Device    string // of several hops over live devices that of the lowest index, and its gateway
 	Gateway   netip.Addr
 	Metric    uint32
 	Protocol  uint8 // RTPROT_*: 2 kernel, 3 boot, 4 static, 12 bird, ...
@@ -29,7 +29,7 @@ const (
 type foreign struct {
 	metric   uint32
 	protocol uint8
-	hops     []hop // not empty, first as the kernel has it
+	hops     []hop // not empty, in the order of compareHops
 }
 
 type learned struct {
@@ -98,6 +98,17 @@ func (l *learner) drop(r *kernelRoute) {
 		p.routes = slices.Delete(p.routes, i, i+1)
 	} else {
 		p.routes[i].hops = rest
+	}
+}
+
+// displace takes out what a route has replaced that is not to be learned itself.
+func (l *learner) displace(r *kernelRoute) {
+	if l.prefixes[r.prefix] == nil {
+		return
+	}
+	p := l.touch(r.prefix)
+	if i := slices.IndexFunc(p.routes, func(f foreign) bool { return f.metric == r.metric }); i >= 0 {
+		p.routes = slices.Delete(p.routes, i, i+1)
 	}
 }
 

@@ -52,6 +52,9 @@ func TestLearn(t *testing.T) {
 		{"addr del 192.0.2.129/25 dev db", "192.0.2.128/25", ""},
 		{"route add 10.7.0.0/16 dev db src 192.0.2.1", "10.7.0.0/16", "db invalid IP 0 3"},
 		{"addr del 192.0.2.1/25 dev da", "10.7.0.0/16", ""}, // the kernel does not say so
+		{"route add 10.9.0.0/16 nexthop dev da nexthop dev db", "10.9.0.0/16", "da invalid IP 0 3"},
+		{"link set da down", "10.9.0.0/16", "db invalid IP 0 3"},
+		{"link set da up", "10.9.0.0/16", "da invalid IP 0 3"}, // nor this
 		{"link set db down", "10.6.0.0/16", ""},
 		{"link set db name dc", "10.6.0.0/16", ""},
 		{"link set dc up", "2001:db8:1::/64", ""},
@@ -74,16 +77,47 @@ func TestOwnRoutesAreNoNews(t *testing.T) {
 	s := newSchool()
 	table, _ := start(t, Config{Namespace: ns, Learn: s.learn})
 	<-table.Synced()
-	before := s.all
+	before := s.count()
 	for i := range 1000 {
 		set(t, table, fmt.Sprintf("10.%d.%d.0/24", i>>8, i&255), over("da")...)
 	}
 	eventually(t, func() bool { return table.Stats().Standing == 1000 }, func() string { return fmt.Sprintf("%+v", table.Stats()) })
 	ip(t, ns, "route add 172.16.0.0/12 dev da")
 	s.expect(t, "172.16.0.0/12", "da invalid IP 0 3")
-	if n := s.all - before; n != 1 {
+	if n := s.count() - before; n != 1 {
 		t.Errorf("%d learned, want 1", n)
 	}
+}
+
+// A route that replaces ours is learned, and no more when we have taken the place back.
+func TestAPlaceTakenBackIsUnlearned(t *testing.T) {
+	ns := namespace(t)
+	s := newSchool()
+	table, _ := start(t, Config{Namespace: ns, Learn: s.learn})
+	for _, prefix := range []string{"10.1.0.0/16", "2001:db8:a::/48"} {
+		set(t, table, prefix, over("da")...)
+	}
+	expect(t, ns, "10.1.0.0/16 dev da", "2001:db8:a::/48 dev da")
+	for i := range 3 {
+		for _, prefix := range []string{"10.1.0.0/16", "2001:db8:a::/48"} {
+			ip(t, ns, "route replace %s dev db metric 32 proto static", prefix)
+		}
+		lost := uint64(2 * (i + 1))
+		eventually(t, func() bool { return table.Stats().Lost == lost }, func() string { return fmt.Sprintf("%+v", table.Stats()) })
+		expect(t, ns, "10.1.0.0/16 dev da", "2001:db8:a::/48 dev da")
+		// What is told in order after it says that all before was told.
+		ip(t, ns, "route add 10.3.%d.0/24 dev da", i)
+		s.expect(t, fmt.Sprintf("10.3.%d.0/24", i), "da invalid IP 0 3")
+		for _, prefix := range []string{"10.1.0.0/16", "2001:db8:a::/48"} {
+			if l, ok := s.get(prefix); ok {
+				t.Errorf("%d. still learned: %+v", i, l)
+			}
+		}
+	}
+	ip(t, ns, "route add 10.2.0.0/16 dev da")
+	s.expect(t, "10.2.0.0/16", "da invalid IP 0 3")
+	ip(t, ns, "route replace blackhole 10.2.0.0/16")
+	s.expect(t, "10.2.0.0/16", "")
 }
 
 // What does not fit into the socket's buffer is lost, and must be found by reading the table again.

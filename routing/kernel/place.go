@@ -3,7 +3,6 @@ package kernel
 import (
 	"container/heap"
 	"net/netip"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +27,9 @@ type entry struct {
 	// held says that the place was ours and is to be taken back from whoever has it.
 	held   bool
 	queued bool
-	seen   uint32 // the dump that last showed it
+	// flying says that it is being written, disturbed that it changed meanwhile.
+	flying, disturbed bool
+	seen              uint32 // the dump that last showed it
 }
 
 // places are all that we want, have, or had.
@@ -72,6 +73,9 @@ func count(b bool) int {
 	return 0
 }
 
+// longQueue is what is not kept when it is empty.
+const longQueue = 1 << 14
+
 // push queues the place, once.
 func (p *places) push(at place, e *entry) {
 	if !e.queued {
@@ -83,7 +87,9 @@ func (p *places) push(at place, e *entry) {
 // pop takes the place that waited longest.
 func (p *places) pop() (at place, e *entry, ok bool) {
 	if p.first == len(p.queue) {
-		p.queue, p.first = p.queue[:0], 0
+		if p.queue, p.first = p.queue[:0], 0; cap(p.queue) > longQueue {
+			p.queue = nil
+		}
 		return place{}, nil, false
 	}
 	at = p.queue[p.first]
@@ -225,6 +231,5 @@ func standingOf(r *kernelRoute) *standing {
 	if r.kind != unix.RTN_UNICAST || len(r.hops) == 0 {
 		return unknown
 	}
-	slices.SortFunc(r.hops, compareHops)
 	return &standing{hops: r.hops}
 }

@@ -182,8 +182,8 @@ func (t *Table) missing(now time.Time) {
 // request dumps routes or links; each is called with mu held. It is called with writing held.
 func (t *Table) request(command uint16, family uint8, each func(message)) (interrupted bool, err error) {
 	s := t.commands
-	s.seq++
-	seq := s.seq
+	t.seq++
+	seq := t.seq
 	if err := s.send(appendDump(nil, command, family, seq)); err != nil {
 		return false, err
 	}

@@ -31,7 +31,6 @@ type socket struct {
 	file *os.File
 	raw  syscall.RawConn
 	port uint32 // nlmsg_pid of our requests, and of the notifications that they cause
-	seq  uint32
 	buf  []byte
 }
 

@@ -35,7 +35,8 @@ type Config struct {
 	Metric uint32
 	// Keep leaves our routes when Run returns.
 	Keep bool
-	// Learn is told which routes others have, in batches, from Run's goroutine; what it is given is its own. May be nil.
+	// Learn is told which routes others have, in batches, from Run's goroutine, which reads nothing meanwhile. What it is given
+	// is its own. May be nil.
 	Learn func([]Learned)
 }
 
@@ -48,7 +49,9 @@ type Table struct {
 
 	// writing is held by whoever uses commands; before mu.
 	writing  sync.Mutex
-	commands *socket
+	commands *socket // whose changes are no news
+	loud     *socket // whose changes are, as they displace what others wrote
+	seq      uint32
 	batch    batch
 
 	mu      sync.Mutex
@@ -91,14 +94,20 @@ func New(config Config) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
-	notices, err := openSocket(config.Namespace, groups, commands.port)
+	loud, err := openSocket(config.Namespace, 0, 0)
 	if err != nil {
 		commands.close()
 		return nil, err
 	}
-	t := &Table{config: config, wake: make(chan struct{}, 1), synced: make(chan struct{}), commands: commands, notices: notices,
-		places: newPlaces(), sets: hopSets{sets: map[string]*hopSet{}}, links: newLinks(), learner: newLearner()}
+	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
+	notices, err := openSocket(config.Namespace, groups, commands.port)
+	if err != nil {
+		commands.close()
+		loud.close()
+		return nil, err
+	}
+	t := &Table{config: config, wake: make(chan struct{}, 1), synced: make(chan struct{}), commands: commands,
+		loud: loud, notices: notices, places: newPlaces(), sets: hopSets{sets: map[string]*hopSet{}}, links: newLinks(), learner: newLearner()}
 	t.keep.Store(config.Keep)
 	if err := t.readAll(); err != nil {
 		t.Close()
@@ -129,6 +138,7 @@ func (t *Table) close() {
 	if !t.closed {
 		t.closed = true
 		t.commands.close()
+		t.loud.close()
 		t.notices.close()
 	}
 }

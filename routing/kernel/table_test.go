@@ -201,7 +201,7 @@ func TestKeepAndAdopt(t *testing.T) {
 	second.Settled()
 	expect(t, ns, "10.1.0.0/16 metric", "10.2.0.0/16 dev db", "2001:db8:a::/48 metric")
 	// Nobody else uses our number.
-	ip(t, ns, "route add 10.5.0.0/16 dev da metric 5")
+	ip(t, ns, "route add 10.5.0.0/16 dev da metric 5 proto 201")
 	expect(t, ns, "10.1.0.0/16 metric", "10.2.0.0/16 dev db", "2001:db8:a::/48 metric")
 	stop()
 	expect(t, ns)

@@ -69,12 +69,9 @@ func (t *Table) notice(m message, now time.Time) {
 		if !ok || r.table != t.config.TableID || r.flags&unix.RTM_F_CLONED != 0 || r.tos != 0 {
 			return
 		}
-		if t.eligible(&r) {
-			if m.kind == unix.RTM_NEWROUTE {
-				t.learner.add(&r, m.flags&unix.NLM_F_REPLACE != 0)
-			} else {
-				t.learner.drop(&r)
-			}
+		t.news(m, &r)
+		if m.port == t.loud.port {
+			return
 		}
 		t.mu.Lock()
 		t.touched(m, &r, now)
@@ -88,11 +85,29 @@ func (t *Table) notice(m message, now time.Time) {
 	}
 }
 
+// news takes up what concerns routes of others.
+func (t *Table) news(m message, r *kernelRoute) {
+	replace := m.kind == unix.RTM_NEWROUTE && m.flags&unix.NLM_F_REPLACE != 0
+	switch eligible := t.eligible(r); {
+	case eligible && m.kind == unix.RTM_NEWROUTE:
+		t.learner.add(r, replace)
+	case eligible:
+		t.learner.drop(r)
+	case replace:
+		t.learner.displace(r)
+	}
+}
+
 // touched looks whether somebody else's change concerns a route of ours. It is called with mu held.
 func (t *Table) touched(m message, r *kernelRoute, now time.Time) {
 	at := place{r.prefix, r.metric}
 	ours := r.protocol == t.config.Protocol
 	e := t.places.entries[at]
+	if e != nil && e.flying {
+		// What came first is not known.
+		e.disturbed = e.disturbed || ours || m.flags&unix.NLM_F_REPLACE != 0
+		return
+	}
 	switch {
 	case ours && m.kind == unix.RTM_NEWROUTE:
 		e = t.places.at(at)
@@ -162,6 +177,7 @@ func (t *Table) reconsider(l link, oldName string, down bool) {
 			e.held = true
 			t.places.setHave(e, unknown)
 		}
+		e.disturbed = e.flying
 		t.places.push(at, e)
 	}
 	t.wakeWriter()
