@@ -255,3 +255,33 @@ func TestNotSent(t *testing.T) {
 		t.Errorf("a body too short for its algorithms: %v", err)
 	}
 }
+
+// TestKept parses what is odd but must reach whoever decides: two key lengths, one in the long format, one of zero. Of a
+// configuration attribute the reserved bit is ignored. What is parsed can be appended to without harm to its neighbours.
+func TestKept(t *testing.T) {
+	body := []byte{0, 0, 0, 34, 1, 1, 0, 1, 0, 0, 0, 26, 1, 0, 0, 20, 0x80, 14, 1, 0, 0x80, 14, 0, 128, 0, 14, 0, 2, 1, 0, 0x80, 14, 0, 0}
+	payloads, err := ParsePayloads(PayloadSA, one(body...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := payloads[0].(*SA).Proposals[0].Transforms[0]
+	if tr.KeyLength != 256 || len(tr.Attributes) != 3 || tr.String() != "ENCR_AES_GCM_16_256 with 3 unknown attributes" {
+		t.Errorf("%v: %+v", tr, tr)
+	}
+	if again, err := AppendPayloads(nil, payloads); err != nil || !bytes.Equal(again, one(body...)) {
+		t.Errorf("appended %x, %v", again, err)
+	}
+	payloads, err = ParsePayloads(PayloadCP, one(1, 0, 0, 0, 0x80, 1, 0, 4, 10, 0, 0, 1))
+	if err != nil || len(payloads[0].(*CP).Attrs(InternalIP4Address)) != 1 {
+		t.Errorf("%+v, %v", payloads, err)
+	}
+	payloads, err = ParsePayloads(PayloadNotify, join(generic(PayloadNonce, 0, 3, 4, 0x40, 9, 1, 2, 3, 4, 5), one(zeros(16)...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := payloads[0].(*Notify)
+	_, _ = append(n.SPI, 0xff), append(n.Data, 0xff)
+	if n.Data[0] != 5 || payloads[1].(*Nonce).Data[0] != 0 || cap(n.SPI) != 4 || cap(n.Data) != 1 {
+		t.Errorf("%+v, %+v", payloads[0], payloads[1])
+	}
+}
