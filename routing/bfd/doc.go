@@ -1,8 +1,8 @@
 // Package bfd is Bidirectional Forwarding Detection between neighbours on one link or at the ends of one tunnel: RFC 5880 in
 // asynchronous mode over UDP as RFC 5881 has it.
 //
-// Reading order: packet.go (the control packet), machine.go and timing.go (one session, as a machine without sockets and clock),
-// manager.go (the sessions of a transport), udp_linux.go (the transport over the kernel's sockets).
+// Reading order: packet.go (the control packet), machine.go and timing.go (one session, as a machine without sockets and
+// clock), manager.go (the sessions of a transport), udp_linux.go (the transport over the kernel's sockets).
 //
 // # Concurrency
 //
@@ -28,14 +28,14 @@
 // # RFC coverage
 //
 // RFC 5880: 4.1 (format), 6.1 (active and passive role), 6.2 (states), 6.3 (demultiplexing), 6.5 (Poll Sequences), 6.6
-// (demand mode: we do not ask for it; a neighbour's wish is honoured), 6.8.1 to 6.8.4, 6.8.6, 6.8.7, 6.8.12 (parameters
-// that change), 6.8.16 (administrative control), and of 6.8.17 the code Path Down are done. Not done: 6.6 for our own
-// part, 6.7 (authentication: such packets are discarded, with that reason), 6.4 and 6.8.9 (Echo: Required Min Echo RX is
-// 0), 6.8.19 (holding down).
+// (demand mode: we do not ask for it; a neighbour's wish is honoured), 6.8.1 to 6.8.4, 6.8.6, 6.8.7, 6.8.10 to 6.8.12
+// (parameters that change), 6.8.16 (administrative control) are done, and the code Path Down. Not done: 6.6 for our own
+// part, 6.7 (authentication: such packets are discarded, with that reason), 6.4, 6.8.5, 6.8.8 and 6.8.9 (Echo: Required
+// Min Echo RX is 0), 6.8.17 (concatenated paths), 6.8.18 (holding down).
 //
 // RFC 5881: sections 3 (demultiplexing of first packets by address), 4 (port 3784, source ports from 49152), 5 (TTL 255 sent
 // and required, GTSM). Not done: Echo (port 3785), sections 6 and 7 are up to whoever routes.
 //
-// RFC 5882: section 4.2, in so far as a Change says that the neighbour is AdminDown. Not done: RFC 5883 (multihop), RFC 7130 (on
-// LAG members), RFC 7880 (seamless).
+// RFC 5882: section 4.2, in so far as a Change says that the neighbour is AdminDown. Not done: RFC 5883 (multihop), RFC
+// 7130 (on LAG members), RFC 7880 (seamless).
 package bfd

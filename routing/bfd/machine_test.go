@@ -243,7 +243,7 @@ func (p *puppet) say(state State) Drop {
 	return p.Receive(p.p.Append(nil), 255, p.now)
 }
 
-// Parameters that change during a Poll Sequence are confirmed by the Final of another, as the first may answer the Poll before.
+// Parameters that change during a Poll Sequence are confirmed by the Final of another: the first may answer an older Poll.
 func TestPollAgain(t *testing.T) {
 	p := newPuppet(t)
 	p.Set(fast(200, 3), p.now)

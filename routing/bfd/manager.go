@@ -71,7 +71,7 @@ type session struct {
 	sent, received uint64
 }
 
-// NewManager is without sessions. Nothing is sent before Run.
+// NewManager is without sessions. Their timers pass while Run runs.
 func NewManager(config ManagerConfig) *Manager {
 	if config.Rand == nil {
 		config.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
@@ -79,7 +79,8 @@ func NewManager(config ManagerConfig) *Manager {
 	return &Manager{config: config, wake: make(chan struct{}, 1), peers: map[netip.Addr]*session{}, local: map[uint32]*session{}}
 }
 
-// Run keeps the sessions until the context ends. Then all sessions go to AdminDown, each neighbour is told once, and the Manager is empty.
+// Run keeps the sessions until the context ends. Then all sessions go to AdminDown, each neighbour is told once, and the
+// Manager is empty. Events are told while Run runs.
 func (m *Manager) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -309,7 +310,8 @@ func (m *Manager) Sessions() []Session {
 	return list
 }
 
-// Dropped are the numbers of received packets by Drop, those that were accepted among them, and of those that could not be sent.
+// Dropped are the numbers of received packets by Drop, those that were accepted among them, and of those that could not
+// be sent.
 func (m *Manager) Dropped() (received [Drops]uint64, unsent uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

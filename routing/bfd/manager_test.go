@@ -203,7 +203,7 @@ func TestDemultiplexing(t *testing.T) {
 	}
 }
 
-// When the process was late, packets that wait are read before a session expires; a neighbour that is dead is noticed all the same.
+// When the process was late, packets that wait are read before a session expires; a dead neighbour is noticed all the same.
 func TestABusyMachineIsNoDeadNeighbour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewManager(ManagerConfig{Transport: &pipe{cut: true}, Rand: rand.New(rand.NewPCG(1, 1))})

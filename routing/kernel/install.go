@@ -185,8 +185,8 @@ func (t *Table) conclude(o *operation, now time.Time) {
 	t.places.forget(o.at, e)
 }
 
-// exchange writes the batch and reads what went wrong. The kernel answers errors, and the last request because it is asked to:
-// what it did not complain about before is done.
+// exchange writes the batch and reads what went wrong. The kernel answers errors, and the last request because it is asked
+// to: what it did not complain about before is done.
 func (t *Table) exchange() error {
 	b, s := &t.batch, t.commands
 	if b.loud {

@@ -146,8 +146,8 @@ func (s *socket) receive(deadline time.Time) ([]byte, error) {
 	}
 }
 
-// within runs f in the network namespace: a name as `ip netns` shows it, or a path; empty is that of the process. A thread that
-// cannot get back stays locked and ends with its goroutine.
+// within runs f in the network namespace: a name as `ip netns` shows it, or a path; empty is that of the process. A thread
+// that cannot get back stays locked and ends with its goroutine.
 func within(namespace string, f func() error) error {
 	if namespace == "" {
 		return f()
