@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -26,7 +27,11 @@ type site struct {
 	queues  int
 	started time.Time
 
+	// mu guards what the parts of run tell.
+	mu sync.Mutex
+
 	underlays []dataplane.Underlay
+	kernels   []*kernelTable
 	vrfs      []*vrf
 	tunnels   []*tunnel
 	// senders are those of the control side, for keepalives.
@@ -44,6 +49,14 @@ type tunnel struct {
 	// its selectors cover.
 	via                          *route.Via
 	static, connected, selectors *route.Peer
+	// link leads to the other ends of its pairs: the same way, but one that stays while the peer seems dead, since by it we
+	// hear that it is back.
+	link *route.Via
+	// troubles are the reasons for which nothing is to be routed into the tunnel; mu guards them.
+	mu       sync.Mutex
+	troubles map[string]bool
+	// neighbors are the names of the BGP neighbours behind it.
+	neighbors []string
 }
 
 // maxAutoWorkers bounds how many queues each port and underlay gets unless it is configured.
@@ -62,9 +75,13 @@ func build(e *Engine) (_ *site, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.plane.Close())
+			s.closeKernels()
 			s.release()
 		}
 	}()
+	if err := s.openKernel(); err != nil {
+		return nil, err
+	}
 	if err := s.openUnderlays(e.network); err != nil {
 		return nil, err
 	}
@@ -81,13 +98,19 @@ func build(e *Engine) (_ *site, err error) {
 	if err := s.openStacks(); err != nil {
 		return nil, err
 	}
+	if err := s.openBGP(); err != nil {
+		return nil, err
+	}
 	s.fitPorts()
+	if err := s.joinKernel(); err != nil {
+		return nil, err
+	}
 	return s, s.enterRoutes()
 }
 
 // workers is how many workers the site needs: a queue of each port and of each underlay.
 func (s *site) workers() int {
-	n := max(1, 2*len(s.cfg.Underlay.Addresses), 4) * s.queues
+	n := max(1, 2*len(s.cfg.Underlay.Addresses), 4)*s.queues + len(s.cfg.VRFs) // a stack each
 	for i := range s.cfg.VRFs {
 		if t := s.cfg.VRFs[i].Port.TUN; t != nil && t.Queues > 0 {
 			n += t.Queues

@@ -55,6 +55,13 @@ type UnderlayConfig struct {
 type VRFConfig struct {
 	Name string
 	Port PortConfig
+	// BGP makes the vrf a speaker; nil for none.
+	BGP *BGPConfig
+	// Kernel exchanges routes with the kernel in the port's namespace; nil for none.
+	Kernel *KernelConfig
+	// Protect are prefixes that stand in the kernel as unreachable, at the worst metric, while they are configured, beside
+	// those that lead into tunnels by configuration.
+	Protect []netip.Prefix
 }
 
 // PortConfig says where clear packets enter and leave. At most one is set; neither makes a vrf that only joins tunnels.
@@ -102,6 +109,8 @@ type TunnelConfig struct {
 	Routes []RouteConfig
 	// Addresses are our ends of point-to-point pairs with the peer.
 	Addresses []netip.Prefix
+	// BGP is the neighbour behind the tunnel; nil for none.
+	BGP *NeighborConfig
 	// MTU is the largest clear packet in bytes; 0 for what fits the path.
 	MTU int
 	// MSSClamp lowers the MSS of TCP connections: 0 not, MSSClampAuto to what fits the tunnel, else to what fits packets of

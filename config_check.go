@@ -50,7 +50,7 @@ func (c *Config) check() *checker {
 		v := &c.VRFs[i]
 		path := keyPath{"vrfs", v.Name}
 		k.name(path, "vrf", v.Name, k.vrfs)
-		k.port(path.to("port"), &v.Port)
+		k.vrf(path, v)
 	}
 	tunnels := map[string]bool{}
 	for i := range c.Tunnels {

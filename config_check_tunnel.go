@@ -26,6 +26,9 @@ func (k *checker) tunnel(path keyPath, t *TunnelConfig) {
 		seen[r.Prefix] = true
 		k.between(at.to("weight"), r.Weight, 0, maxWeight)
 	}
+	if t.BGP != nil {
+		k.tunnelBGP(path.to("bgp"), t)
+	}
 	if t.IPsec == nil {
 		k.fail(path.to("ipsec"), "ipsec: {remote: ADDRESS, ...}", "the tunnel is of no kind")
 		return

@@ -50,7 +50,7 @@ func (d *decoder) config(root *node) *Config {
 			}
 			d.each(n, path, "a mapping from names to tunnels", func(key, value *node, path keyPath) {
 				c.Tunnels = append(c.Tunnels, TunnelConfig{Name: key.text})
-				d.tunnel(value, path, &c.Tunnels[len(c.Tunnels)-1], defaults)
+				d.tunnel(value, path, &c.Tunnels[len(c.Tunnels)-1], defaults, root.entry("vrfs"))
 			})
 		},
 	})
@@ -70,7 +70,12 @@ func (d *decoder) underlay(n *node, path keyPath, u *UnderlayConfig) {
 }
 
 func (d *decoder) vrf(n *node, path keyPath, v *VRFConfig) {
-	d.object(n, path, "vrfs.*", fields{"port": func(n *node, path keyPath) { d.port(n, path, &v.Port) }})
+	d.object(n, path, "vrfs.*", fields{
+		"port":    func(n *node, path keyPath) { d.port(n, path, &v.Port) },
+		"bgp":     func(n *node, path keyPath) { v.BGP = d.bgp(n, path) },
+		"kernel":  func(n *node, path keyPath) { v.Kernel = d.kernel(n, path) },
+		"protect": listOf(d, &v.Protect, d.prefix),
+	})
 }
 
 // port reads a port, of either kind.
@@ -106,8 +111,9 @@ func (d *decoder) netstack(n *node, path keyPath, s *NetstackConfig) {
 	})
 }
 
-// tunnel reads a tunnel; defaults are for its ipsec, nil if there are none.
-func (d *decoder) tunnel(n *node, path keyPath, t *TunnelConfig, defaults *node) {
+// tunnel reads a tunnel; defaults are for its ipsec, nil if there are none, and vrfs those of the file.
+func (d *decoder) tunnel(n *node, path keyPath, t *TunnelConfig, defaults, vrfs *node) {
+	bgp := bgpOf(n, vrfs)
 	d.object(n, path, "tunnels.*", fields{
 		"vrf":       set(&t.VRF, d.text),
 		"ipsec":     func(n *node, path keyPath) { t.IPsec = d.ipsec(over(defaults, n), path) },
@@ -115,11 +121,26 @@ func (d *decoder) tunnel(n *node, path keyPath, t *TunnelConfig, defaults *node)
 		"addresses": listOf(d, &t.Addresses, d.prefix),
 		"mtu":       set(&t.MTU, number(d, minMTU4, maxMTU)),
 		"mss_clamp": set(&t.MSSClamp, d.mssClamp),
+		"bgp":       func(n *node, path keyPath) { t.BGP = d.neighbor(n, path, bgp) },
 		"port":      func(n *node, path keyPath) { t.Port = new(PortConfig); d.port(n, path, t.Port) },
 	})
 	if ofOtherKind(n) {
 		d.broken[path.to("ipsec").id()] = true
 	}
+}
+
+// bgpOf returns the BGP of the vrf that a tunnel belongs to, nil if there is none.
+func bgpOf(tunnel, vrfs *node) *node {
+	if vrfs == nil || vrfs.kind != mapping || tunnel.kind != mapping {
+		return nil
+	}
+	name := tunnel.entry("vrf")
+	for _, e := range vrfs.entries {
+		if (name == nil && len(vrfs.entries) == 1 || name != nil && name.text == e.key.text) && e.value.kind == mapping {
+			return e.value.entry("bgp")
+		}
+	}
+	return nil
 }
 
 // over returns the tunnel's own keys over the defaults: of a key that both have the tunnel's counts, and of mappings that

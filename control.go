@@ -19,6 +19,8 @@ import (
 //
 //	GET /v1/status           Status
 //	GET /v1/routes?prefix=P  []RouteStatus
+//	GET /v1/bgp              []NeighborStatus
+//	GET /v1/explain?source=A&destination=B[&vrf=V]  []Explanation
 //
 // Only the user who runs the engine may connect (mode 0600).
 
@@ -89,6 +91,18 @@ func (e *Engine) controlHandler() http.Handler {
 			}
 		}
 		writeJSON(w, http.StatusOK, e.Routes(prefix))
+	})
+	mux.HandleFunc("GET /v1/bgp", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, http.StatusOK, e.Neighbors())
+	})
+	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		all, err := e.explain(q.Get("vrf"), q.Get("source"), q.Get("destination"))
+		if err != nil {
+			writeJSON(w, http.StatusBadRequest, controlError{err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, all)
 	})
 	return mux
 }
@@ -190,4 +204,17 @@ func DefaultSocket() string {
 		return filepath.Join(dir, "warren.sock")
 	}
 	return filepath.Join(os.TempDir(), fmt.Sprintf("warren-%d.sock", os.Geteuid()))
+}
+
+// Neighbors asks for the BGP neighbours.
+func (c *Client) Neighbors(ctx context.Context) ([]NeighborStatus, error) {
+	var ns []NeighborStatus
+	return ns, c.get(ctx, "/v1/bgp", &ns)
+}
+
+// Explain asks which way a packet would go; vrf "" for all of them.
+func (c *Client) Explain(ctx context.Context, vrf, source, destination string) ([]Explanation, error) {
+	var es []Explanation
+	q := url.Values{"vrf": {vrf}, "source": {source}, "destination": {destination}}
+	return es, c.get(ctx, "/v1/explain?"+q.Encode(), &es)
 }

@@ -158,3 +158,6 @@ func pathStatus(c *rib.Candidate) PathStatus {
 	}
 	return p
 }
+
+// RouteSources are what PathStatus.Source may be, best preference first.
+func RouteSources() []string { return route.Sources() }

@@ -124,3 +124,47 @@ type HopStatus struct {
 	Kind   string `json:"kind"`
 	Weight uint32 `json:"weight"`
 }
+
+// NeighborStatus tells of one BGP neighbour.
+type NeighborStatus struct {
+	VRF        string     `json:"vrf"`
+	Name       string     `json:"name"`
+	Address    netip.Addr `json:"address"`
+	NeighborAS uint32     `json:"neighbor_as"`
+	LocalAS    uint32     `json:"local_as"`
+	// State is RFC 4271's, Since when it was entered.
+	State string    `json:"state"`
+	Since time.Time `json:"since"`
+	// Via is the tunnel or port that leads there.
+	Via string `json:"via"`
+	// PrefixesIn are those that the neighbour announces, Used those of them that forward, PrefixesOut those announced to it.
+	PrefixesIn  int `json:"prefixes_in"`
+	Used        int `json:"used"`
+	PrefixesOut int `json:"prefixes_out"`
+	// HoldTime is the negotiated one, 0 without a session.
+	HoldTime time.Duration `json:"hold_time_ns"`
+	// LastError is why a session or an attempt ended last.
+	LastError   string    `json:"last_error,omitzero"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// BFD is the state of the way there, "" where it is not watched.
+	BFD string `json:"bfd,omitzero"`
+}
+
+// Explanation is the way that a packet takes in one vrf.
+type Explanation struct {
+	VRF string `json:"vrf"`
+	// Prefix is the route that decides, the zero prefix where there is none, and Paths are what was offered for it.
+	Prefix netip.Prefix `json:"prefix,omitzero"`
+	Paths  []PathStatus `json:"paths,omitzero"`
+	// Member is the hop that the flow takes, of as many as Members; ports spread flows further.
+	Member  HopStatus `json:"member,omitzero"`
+	Members int       `json:"members,omitzero"`
+	// Child is the child SA that seals the packet, and Peer where it is sent.
+	Child string         `json:"child,omitzero"`
+	Suite string         `json:"suite,omitzero"`
+	Peer  netip.AddrPort `json:"peer,omitzero"`
+	MTU   int            `json:"mtu,omitzero"`
+	// Drop is the reason why the packet goes no further, "" if it does; Why says it in words.
+	Drop string `json:"drop,omitzero"`
+	Why  string `json:"why,omitzero"`
+}

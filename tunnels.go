@@ -29,7 +29,7 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 	if err != nil {
 		return err
 	}
-	t := &tunnel{cfg: cfg, vrf: v}
+	t := &tunnel{cfg: cfg, vrf: v, troubles: map[string]bool{}}
 	var local []netip.Addr
 	for _, p := range cfg.Addresses {
 		local = append(local, p.Addr())
@@ -49,6 +49,7 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 	}
 	t.ipsec.SetPath(path)
 	t.via = &route.Via{Name: cfg.Name, Hop: dataplane.TunnelHop(t.index)}
+	t.link = &route.Via{Name: cfg.Name, Hop: dataplane.TunnelHop(t.index)}
 	t.routeTunnel()
 	return nil
 }
@@ -132,7 +133,7 @@ func (t *tunnel) routeTunnel() {
 	}
 	for _, p := range t.cfg.Addresses {
 		if !p.IsSingleIP() { // our own end is not behind the tunnel
-			v.offer(p, route.Path{Peer: t.connected, Via: t.via})
+			v.offer(p, route.Path{Peer: t.connected, Via: t.link})
 			v.protect(p)
 		}
 	}
@@ -223,6 +224,22 @@ func (k *ivKeeper) extend(s *site) {
 	k.failing = err != nil
 }
 
+// dead takes the tunnel out of the routes until the reason is gone.
+func (t *tunnel) dead(reason string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.troubles[reason] = true
+	t.vrf.router.SetUp(t.via, false)
+}
+
+// alive says that a reason is gone.
+func (t *tunnel) alive(reason string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.troubles, reason)
+	t.vrf.router.SetUp(t.via, len(t.troubles) == 0)
+}
+
 // Down takes a tunnel out of the routes and closes its SAs: packets that only it could carry are refused with an ICMP
 // error, and where others have the same prefixes, these take over. It stays down until the engine is run again.
 func (e *Engine) Down(name string) error {
@@ -239,7 +256,8 @@ func (s *site) down(name string) error {
 		if t.cfg.Name != name {
 			continue
 		}
-		t.vrf.router.SetUp(t.via, false) // fail closed: what belonged to it is protected
+		t.dead("taken down") // fail closed: what belonged to it is protected
+		t.vrf.router.SetUp(t.link, false)
 		t.ipsec.Close()
 		s.log.Info("tunnel was taken down", "tunnel", name)
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/capture"
 	"github.com/warrenvpn/warren/dataplane/port/netstack"
 	"github.com/warrenvpn/warren/dataplane/port/tun"
+	"github.com/warrenvpn/warren/routing/bgp"
 	"github.com/warrenvpn/warren/routing/route"
 	"github.com/warrenvpn/warren/routing/router"
 )
@@ -29,6 +30,10 @@ type vrf struct {
 	// stack is the port itself where that is a stack. Otherwise it stands beside the port and holds the addresses of tunnels
 	// and of BGP; nil where there are none.
 	stack *netstack.Port
+	// speaker speaks BGP, nil for none.
+	speaker *bgp.Speaker
+	// watch is BFD, nil for none.
+	watch *watch
 	// connected and static offer what the configuration says of the port.
 	connected, static *route.Peer
 	// offers wait until everything stands.
@@ -45,7 +50,11 @@ func (s *site) openVRF(cfg *VRFConfig) error {
 	v := &vrf{name: cfg.Name, cfg: cfg, vrf: dv}
 	v.connected = &route.Peer{Source: route.Connected, Name: cfg.Name}
 	v.static = &route.Peer{Source: route.Static, Name: cfg.Name}
-	v.router = router.New(router.Config{FIB: dv.Table(), Unreachable: dataplane.HopUnreachable, Logger: s.log.With("vrf", cfg.Name)})
+	routing := router.Config{FIB: dv.Table(), Unreachable: dataplane.HopUnreachable, Logger: s.log.With("vrf", cfg.Name)}
+	if cfg.BGP != nil {
+		routing.MultipathMax, routing.MultipathAcrossAS = cfg.BGP.Multipath, cfg.BGP.MultipathAcrossAS
+	}
+	v.router = router.New(routing)
 	s.vrfs = append(s.vrfs, v)
 	behind, err := s.openPort(v)
 	if err != nil {
@@ -156,6 +165,9 @@ func (s *site) ownAddresses(v *vrf) (own []netip.Addr) {
 		for _, p := range t.cfg.Addresses {
 			own = append(own, p.Addr())
 		}
+	}
+	if v.cfg.BGP != nil {
+		own = append(own, v.cfg.BGP.Addresses...)
 	}
 	slices.SortFunc(own, netip.Addr.Compare)
 	return slices.Compact(own)

@@ -67,19 +67,17 @@ func New(cfg *Config, options ...Option) (*Engine, error) {
 
 // Run opens ports and underlays, moves packets until ctx ends, and returns when everything it started is gone. An error
 // says what could not be opened, or what failed for good.
+//
+// When ctx ends while BGP sessions are up, the engine withdraws its routes and goes on forwarding for BGPConfig.Drain, so that
+// its neighbours lose no packet. What it protects stays in the kernel as unreachable when it has gone, since it is still
+// configured; see VRFConfig.Protect.
 func (e *Engine) Run(ctx context.Context) error {
 	s, err := e.start()
 	if err != nil {
 		return err
 	}
 	e.log.Info("engine is up", "tunnels", len(s.tunnels), "vrfs", len(s.vrfs))
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var ticking sync.WaitGroup
-	ticking.Go(func() { s.tick(ctx) })
-	err = s.plane.Run(ctx)
-	cancel()
-	ticking.Wait()
+	err = s.run(ctx)
 	e.mu.Lock()
 	e.site, e.up = nil, make(chan struct{})
 	e.mu.Unlock()

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -170,6 +172,9 @@ func TestHundredLives(t *testing.T) {
 			if c.with != nil {
 				c.with(cfg)
 			}
+			if c.root {
+				cfg.VRFs[0].Port.TUN.NetNS = namespace(t)
+			}
 			hundredLives(t, cfg)
 		})
 	}
@@ -207,11 +212,31 @@ func hundredLives(t *testing.T, cfg *warren.Config) {
 	if s := e.Status(); s.State != "stopped" {
 		t.Errorf("state %s", s.State)
 	}
-	if cfg.VRFs[0].Port.TUN != nil {
-		if _, err := net.InterfaceByName(cfg.VRFs[0].Port.TUN.Name); err == nil {
-			t.Error("the device is still there")
+	if tun := cfg.VRFs[0].Port.TUN; tun != nil {
+		if out, err := exec.Command("ip", "-n", tun.NetNS, "link", "show", tun.Name).CombinedOutput(); err == nil {
+			t.Errorf("the device is still there: %s", out)
+		}
+		// What the tunnel carries stays refused.
+		out, err := exec.Command("ip", "-n", tun.NetNS, "route", "show", "type", "unreachable").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "10.2.0.0/16") {
+			t.Errorf("%v: unreachable are %q", err, out)
 		}
 	}
+}
+
+// namespace makes a network namespace for the test.
+func namespace(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("warren-test-%d", os.Getpid())
+	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	return name
 }
 
 func freePort(t testing.TB) uint16 {

@@ -93,31 +93,6 @@ func newSAs() *cobra.Command {
 		})
 }
 
-func newRoutes() *cobra.Command {
-	q := new(question)
-	return q.command("routes [PREFIX|ADDRESS]", "The routes: all, or the one that covers an address and those within a prefix", cobra.MaximumNArgs(1),
-		func(cmd *cobra.Command, c *warren.Client, args []string) error {
-			rs, err := c.Routes(cmd.Context(), strings.Join(args, ""))
-			if err != nil {
-				return err
-			}
-			return q.show(cmd.OutOrStdout(), rs, func(w io.Writer) {
-				t := newTable(w, "VRF", "PREFIX", "VIA")
-				for _, r := range rs {
-					vias := make([]string, len(r.Hops))
-					for i, h := range r.Hops {
-						vias[i] = strings.TrimSpace(h.Kind + " " + h.Via)
-						if len(r.Hops) > 1 {
-							vias[i] += fmt.Sprintf(" weight %d", h.Weight)
-						}
-					}
-					t.row(r.VRF, r.Prefix, strings.Join(vias, ", "))
-				}
-				t.flush()
-			})
-		})
-}
-
 func newDrops() *cobra.Command {
 	q := new(question)
 	return q.command("drops [TUNNEL]", "Packets that went no further, by reason, tunnel and worker", cobra.MaximumNArgs(1),

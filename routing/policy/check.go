@@ -188,6 +188,7 @@ func (c *compiler) effects(s *Set, ofAttrs bool) {
 	never(exported && s.Preference != nil, "set.preference", "the choice among sources was made before")
 	never(!exported && s.NextHopSelf, "set.next_hop_self", "it is for what is exported")
 	never(exported && c.o.With == route.BGP && s.Metric != nil, "set.metric", "a neighbor is told the med")
+	never(exported && c.o.With == route.Kernel && s.Metric != nil, "set.metric", "all routes in the kernel have the metric of kernel.metric")
 	never(exported && c.o.With == route.Kernel && ofAttrs, "set", "the kernel knows no attributes of BGP")
 }
 

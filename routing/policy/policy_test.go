@@ -272,7 +272,7 @@ func TestMistakes(t *testing.T) {
 		{importKernel, []Rule{{Community: "1:1", ASPathLength: "1", Neighbor: "x"}},
 			[]string{"rule 1, neighbor: ", "rule 1, community: ", "rule 1, as_path_length: "}},
 		{exportKernel, []Rule{{Set: Set{LocalPref: num(1)}}}, []string{"rule 1, set: "}},
-		{exportKernel, []Rule{{From: "bgp"}, {From: "connected", Set: Set{Metric: num(1)}}}, nil},
+		{exportKernel, []Rule{{From: "bgp"}, {From: "connected", Set: Set{Metric: num(1)}}}, []string{"rule 2, set.metric: …kernel.metric"}},
 		{importKernel, []Rule{{Device: "eth*", Set: Set{Preference: num(1)}}}, nil},
 	} {
 		p, got := Compile(c.rules, c.o)

@@ -76,8 +76,11 @@ func (s *session) note(r *Router, c *rib.Change) {
 	out := bgp.Change{Prefix: c.Prefix}
 	if best := r.exportable(c); best != nil && s.neighbor.Export != nil && best.Peer != s.Peer {
 		path := *best
-		if path.Attrs == nil {
+		switch {
+		case path.Attrs == nil:
 			path.Attrs = originated(path.Peer.Source)
+		case path.Attrs.HasMED && !s.Peer.IBGP:
+			path.Attrs = r.withoutMED(path.Attrs)
 		}
 		if path, ok := s.neighbor.Export.Apply(c.Prefix, path); ok {
 			out.Attrs = path.Attrs
@@ -90,6 +93,17 @@ func (s *session) note(r *Router, c *rib.Change) {
 	if len(s.pending) == announceAtOnce {
 		s.advertise()
 	}
+}
+
+// withoutMED returns the attributes without the MED, which a neighbouring AS gave us and no other (RFC 4271 section 5.1.4).
+// The export policy may set another. Prefixes that share attributes go on sharing them.
+func (r *Router) withoutMED(a *route.Attrs) *route.Attrs {
+	if r.med.from != a {
+		bare := *a
+		bare.MED, bare.HasMED = 0, false
+		r.med.from, r.med.to = a, &bare
+	}
+	return r.med.to
 }
 
 func (s *session) advertise() {

@@ -46,6 +46,8 @@ type Router struct {
 	nowhere    *route.Via
 	hops       []fib.Hop // scratch of flush
 	problems   map[netip.Prefix]error
+	// med remembers the last attributes that lost their MED.
+	med struct{ from, to *route.Attrs }
 }
 
 // New returns a router without routes.

@@ -50,3 +50,23 @@ func (r *Router) Counts(p *route.Peer) rib.Counts {
 	defer r.mu.Unlock()
 	return r.rib.Counts(p)
 }
+
+// Used is how many of a neighbour's routes win.
+func (r *Router) Used(neighbor string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.neighbors[neighbor]; n != nil && n.peer != nil {
+		return r.rib.Counts(n.peer).Winners
+	}
+	return 0
+}
+
+// WayTo is the name of the tunnel or port that a neighbour's routes lead to.
+func (r *Router) WayTo(neighbor string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.neighbors[neighbor]; n != nil {
+		return n.Via.Name
+	}
+	return ""
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
 )
 
@@ -176,6 +177,18 @@ func (t *Tunnel) Children() []*Child {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.children)
+}
+
+// Covering returns the child SA that takes a packet outbound, nil if there is none.
+func (t *Tunnel) Covering(i *wire.Info) *Child {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for n, c := range t.children {
+		if t.inbounds[n].match.outbound(i) {
+			return c
+		}
+	}
+	return nil
 }
 
 // Close removes all SAs and forgets the tunnel.

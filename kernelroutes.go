@@ -1,0 +1,152 @@
+package warren
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/warrenvpn/warren/routing/kernel"
+	"github.com/warrenvpn/warren/routing/policy"
+	"github.com/warrenvpn/warren/routing/route"
+	"github.com/warrenvpn/warren/routing/router"
+)
+
+// kernelTable is one of the kernel's route tables, which the vrfs whose ports are in its namespace share.
+type kernelTable struct {
+	key   kernelKey
+	table *kernel.Table
+	vrfs  []*vrf
+}
+
+// kernelKey tells tables apart. Two in one namespace with the same protocol number would take each other's routes for what a
+// former life has left.
+type kernelKey struct {
+	netns    string
+	table    uint32
+	protocol uint8
+}
+
+// openKernel opens the kernel's tables that the configuration exchanges routes with, or that must refuse what is protected.
+// When it returns the protection stands, before any port is open.
+func (s *site) openKernel() error {
+	for i := range s.cfg.VRFs {
+		cfg := &s.cfg.VRFs[i]
+		protect := s.protectedBy(cfg)
+		if cfg.Port.TUN == nil || cfg.Kernel == nil && len(protect) == 0 {
+			continue
+		}
+		t, err := s.kernelOf(cfg)
+		if err != nil {
+			return fmt.Errorf("vrf %q: %w", cfg.Name, err)
+		}
+		if err := t.table.Protect(protect...); err != nil {
+			return fmt.Errorf("vrf %q: protect its prefixes: %w", cfg.Name, err)
+		}
+	}
+	return nil
+}
+
+// kernelOf returns the table that a vrf's port is beside.
+func (s *site) kernelOf(cfg *VRFConfig) (*kernelTable, error) {
+	c := cfg.Kernel
+	if c == nil {
+		c = new(KernelConfig)
+	}
+	key := kernelKey{cfg.Port.TUN.NetNS, c.Table, c.Protocol}
+	for _, t := range s.kernels {
+		if t.key == key {
+			return t, nil
+		}
+	}
+	t := &kernelTable{key: key}
+	var err error
+	t.table, err = kernel.New(kernel.Config{Namespace: key.netns, TableID: c.Table, Protocol: c.Protocol, Metric: c.Metric, Keep: c.Keep,
+		Learn: func(news []kernel.Learned) {
+			for _, v := range t.vrfs {
+				v.router.Learn(news)
+			}
+		}})
+	if err != nil {
+		return nil, err
+	}
+	s.kernels = append(s.kernels, t)
+	return t, nil
+}
+
+// protectedBy are the prefixes that must never leave a vrf's host in the clear: those that the configuration leads into
+// tunnels, and those that it names. The default routes are not among them unless named: a host has others.
+func (s *site) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
+	add := func(p netip.Prefix) {
+		if p = p.Masked(); !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	for _, p := range cfg.Protect {
+		add(p)
+	}
+	for i := range s.cfg.Tunnels {
+		t := &s.cfg.Tunnels[i]
+		if t.VRF != cfg.Name {
+			continue
+		}
+		for _, r := range t.Routes {
+			if r.Prefix.Bits() > 0 {
+				add(r.Prefix)
+			}
+		}
+		for _, ts := range t.IPsec.Child.RemoteTS {
+			if ts.Prefix.Bits() > 0 {
+				add(ts.Prefix)
+			}
+		}
+	}
+	return all
+}
+
+// joinKernel begins the exchange of a vrf with the kernel, when its port is there.
+func (s *site) joinKernel() error {
+	for _, v := range s.vrfs {
+		c := v.cfg.Kernel
+		if c == nil {
+			continue
+		}
+		t, err := s.kernelOf(v.cfg)
+		if err != nil {
+			return err
+		}
+		side := router.KernelConfig{Port: v.out}
+		if c.Export != nil {
+			side.Table = t.table
+			side.Export, _ = c.Export.compile(policy.Options{Direction: policy.Export, With: route.Kernel}) // checked before
+		}
+		if c.Import != nil {
+			side.Import, _ = c.Import.compile(policy.Options{Direction: policy.Import, With: route.Kernel})
+		}
+		v.router.SetKernel(side)
+		t.vrfs = append(t.vrfs, v)
+	}
+	return nil
+}
+
+// runKernels keeps the kernel's tables until ctx ends, and then takes our routes out of them.
+func (s *site) runKernels(ctx context.Context) error {
+	ended := make(chan error, len(s.kernels))
+	for _, t := range s.kernels {
+		t.table.Settled()
+		go func() { ended <- t.table.Run(ctx) }()
+	}
+	var errs []error
+	for range s.kernels {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+// closeKernels closes tables that never ran.
+func (s *site) closeKernels() {
+	for _, t := range s.kernels {
+		t.table.Close()
+	}
+}

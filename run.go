@@ -1,0 +1,52 @@
+package warren
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// run runs all parts of the site until ctx ends or one of them fails. Packets move until the others have left.
+func (s *site) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// Control goes on while the engine leaves, and packets longer still.
+	control, stopControl := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopControl()
+	packets, stopPackets := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPackets()
+
+	var moving, controlling sync.WaitGroup
+	var failed, failedControl error
+	moving.Go(func() {
+		defer cancel()
+		failed = s.plane.Run(packets)
+	})
+	part := func(run func(context.Context) error) {
+		controlling.Go(func() {
+			if err := run(control); err != nil && control.Err() == nil {
+				s.mu.Lock()
+				failedControl = errors.Join(failedControl, err)
+				s.mu.Unlock()
+				cancel()
+			}
+		})
+	}
+	part(func(ctx context.Context) error { s.tick(ctx); return nil })
+	part(s.runKernels)
+	for _, v := range s.vrfs {
+		if v.speaker != nil {
+			part(v.speaker.Run)
+		}
+		if v.watch != nil {
+			part(v.watch.run)
+		}
+	}
+	<-ctx.Done()
+	s.leave()
+	stopControl()
+	controlling.Wait()
+	stopPackets()
+	moving.Wait()
+	return errors.Join(failed, failedControl)
+}
