@@ -1,0 +1,152 @@
+package auth
+
+import (
+	stdcrypto "crypto"
+	"crypto/sha1"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/warrenvpn/warren/tunnel/ike/crypto"
+	"github.com/warrenvpn/warren/tunnel/ike/message"
+)
+
+// Local is who we are to a peer, and how we prove it: with exactly one of secrets, certificates and raw public keys.
+type Local struct {
+	// ID is our identity. The zero Identity takes the subject of the first certificate.
+	ID Identity
+	// Secrets has the secret that we share with the peer.
+	Secrets *Secrets
+	// KeyPairs are certificates that have the identity. The peer's CERTREQ and SIGNATURE_HASH_ALGORITHMS decide between them;
+	// where they do not, the first is taken.
+	KeyPairs []*KeyPair
+	// Keys are private keys whose public halves the peer knows (RFC 7670).
+	Keys []stdcrypto.Signer
+	// PSS asks for RSASSA-PSS in place of RSASSA-PKCS1-v1_5 with RSA keys; a peer must know RFC 7427 then.
+	PSS bool
+}
+
+// check completes a Local.
+func (l *Local) check() error {
+	ways := 0
+	for _, there := range []bool{l.Secrets != nil, len(l.KeyPairs) > 0, len(l.Keys) > 0} {
+		if there {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return fmt.Errorf("our side has %d ways to prove itself, wanted one of secrets, certificates and raw public keys", ways)
+	}
+	for _, key := range l.Keys {
+		if err := checkKey(key.Public()); err != nil {
+			return fmt.Errorf("our raw public key: %w", err)
+		}
+	}
+	for _, p := range l.KeyPairs {
+		if err := p.check(); err != nil {
+			return fmt.Errorf("our side: %w", err)
+		}
+	}
+	if len(l.KeyPairs) > 0 {
+		if err := l.identify(); err != nil {
+			return err
+		}
+	}
+	if l.ID.IsPattern() {
+		return fmt.Errorf("our identity is %v, wanted one that is no pattern", l.ID)
+	}
+	return nil
+}
+
+// identify sees that all certificates have our identity: the peer would refuse us otherwise. A distinguished name gets the
+// encoding which it has in the certificate.
+func (l *Local) identify() error {
+	if subject, err := subjectOf(l.KeyPairs[0].Certificate); l.ID.IsAny() || err == nil && subject.Equal(l.ID) {
+		if err != nil {
+			return errors.New("our identity is to be our certificate's subject, which is empty; wanted a local identity")
+		}
+		l.ID = subject
+	}
+	for _, p := range l.KeyPairs {
+		if r := confirm(p.Certificate, l.ID); r != nil {
+			return fmt.Errorf("our side: %w", r)
+		}
+	}
+	return nil
+}
+
+// sign proves our identity to a peer, which may be a pattern where it is not known.
+func (l *Local) sign(peer Identity, p proof) (*message.Auth, []*message.Cert, error) {
+	if l.Secrets != nil {
+		secret, err := l.Secrets.Find(l.ID, peer)
+		if err != nil {
+			return nil, nil, err
+		}
+		return &message.Auth{Method: message.AuthSharedKey, Data: crypto.SharedKey(p.prf, secret, p.octets)}, nil, nil
+	}
+	var failures []error
+	for _, c := range l.candidates(p.requests) {
+		method, data, err := crypto.Sign(c.key, p.octets, crypto.Signing{PeerHashes: p.hashes, PSS: l.PSS})
+		if err == nil {
+			return authPayload(method, data), c.certs(), nil
+		}
+		failures = append(failures, err)
+	}
+	return nil, nil, fmt.Errorf("proving %v: %w", l.ID, errors.Join(failures...))
+}
+
+// A candidate is a key that we could sign with.
+type candidate struct {
+	key  stdcrypto.Signer
+	pair *KeyPair // nil for a raw public key
+}
+
+// candidates are the keys, first those whose certificates lead to an authority that the peer trusts.
+func (l *Local) candidates(requests []*message.CertReq) []candidate {
+	var all, others []candidate
+	for _, p := range l.KeyPairs {
+		if p.leadsTo(requests) {
+			all = append(all, candidate{p.Key, p})
+		} else {
+			others = append(others, candidate{p.Key, p})
+		}
+	}
+	for _, key := range l.Keys {
+		others = append(others, candidate{key, nil})
+	}
+	return append(all, others...)
+}
+
+// leadsTo says whether one of the authorities that a peer trusts is in the chain or has issued its last certificate.
+func (p *KeyPair) leadsTo(requests []*message.CertReq) bool {
+	wanted := make(map[[sha1.Size]byte]bool)
+	for _, r := range requests {
+		if r.Encoding == message.CertX509Signature {
+			for _, h := range r.Hashes() {
+				wanted[h] = true
+			}
+		}
+	}
+	chain := p.sent()
+	if top := p.issuerOf(chain[len(chain)-1]); top != nil {
+		chain = append(chain, top)
+	}
+	return len(wanted) > 0 && slices.ContainsFunc(chain, func(c *x509.Certificate) bool { return wanted[keyHash(c)] })
+}
+
+func (c *candidate) certs() []*message.Cert {
+	if c.pair == nil {
+		// The key has been checked to be of a kind that can be marshalled.
+		der, err := x509.MarshalPKIXPublicKey(c.key.Public())
+		if err != nil {
+			return nil
+		}
+		return []*message.Cert{{Encoding: message.CertRawPublicKey, Data: der}}
+	}
+	var certs []*message.Cert
+	for _, cert := range c.pair.sent() {
+		certs = append(certs, &message.Cert{Encoding: message.CertX509Signature, Data: cert.Raw})
+	}
+	return certs
+}
