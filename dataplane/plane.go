@@ -44,6 +44,14 @@ type Plane struct {
 	stopped bool
 	wg      sync.WaitGroup
 	failed  chan error
+
+	injectors
+}
+
+// The injector is the worker that has no queue: whoever injects is it, one at a time.
+type injectors struct {
+	injecting sync.Mutex
+	injector  *worker
 }
 
 type closer interface {

@@ -26,6 +26,7 @@ const (
 	SAExhausted // sequence numbers used up (RFC 4303 section 3.3.3)
 	SelectorOut // the SA's traffic selectors do not cover the packet
 	TunnelDown  // the tunnel was taken down
+	WaitingFull // as many packets as may wait for a key do so already
 
 	// What the tunnel refuses inbound.
 	UnknownSPI    // no SA has this SPI
@@ -55,7 +56,7 @@ var reasonNames = [NumReasons]string{
 	None: "none", Malformed: "malformed", NotIP: "not_ip", BadOffload: "bad_offload",
 	NoRoute: "no_route", Unreachable: "unreachable", Hairpin: "hairpin", Loop: "loop", TTLExceeded: "ttl_exceeded",
 	TooBig: "too_big", NotForwardable: "not_forwardable",
-	NoSA: "no_sa", SAExhausted: "sa_exhausted", SelectorOut: "selector_out", TunnelDown: "tunnel_down",
+	NoSA: "no_sa", SAExhausted: "sa_exhausted", SelectorOut: "selector_out", TunnelDown: "tunnel_down", WaitingFull: "waiting_full",
 	UnknownSPI: "unknown_spi", FrameShort: "frame_short", Replayed: "replayed", TooOld: "too_old", BadICV: "bad_icv",
 	BadPadding: "bad_padding", BadNextHeader: "bad_next_header", Dummy: "dummy", SelectorIn: "selector_in",
 	ECNInvalid: "ecn_invalid", NotControl: "not_control",

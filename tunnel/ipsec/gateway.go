@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type Gateway struct {
 	log     *slog.Logger
 	now     func() time.Time
 	peers   *dataplane.Peers
+	control func(dataplane.Underlay, netip.AddrPort, []byte)
 	inbound esp.Table[*inChild]
 	// scratch is indexed by worker; each makes its own when it first needs it.
 	scratch [dataplane.MaxWorkers]*scratch
@@ -38,11 +40,14 @@ type Options struct {
 	Now func() time.Time
 	// Peers is told where peers are; nil for none.
 	Peers *dataplane.Peers
+	// Control is given the messages of key exchange that arrive among ESP in UDP, without the non-ESP marker in front (RFC 3948
+	// section 2.2). Workers call it: it must not wait, and must copy what it keeps. Nil counts them as not_control.
+	Control func(u dataplane.Underlay, from netip.AddrPort, message []byte)
 }
 
 // NewGateway returns a gateway without tunnels.
 func NewGateway(o Options) *Gateway {
-	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, outbound: map[uint32][]*Tunnel{}, tunnels: map[*Tunnel]struct{}{}}
+	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, control: o.Control, outbound: map[uint32][]*Tunnel{}, tunnels: map[*Tunnel]struct{}{}}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -119,8 +124,17 @@ func (g *Gateway) disclaim(t *Tunnel, spi uint32) {
 	}
 }
 
+// AllocateSPI reserves an inbound SPI of the given residue modulo shards, which decides the worker that opens its packets.
+// AddChild uses it up, ReleaseSPI gives it back.
+func (g *Gateway) AllocateSPI(shards, shard int) (uint32, error) {
+	return g.inbound.Allocate(shards, shard)
+}
+
+// ReleaseSPI gives back an SPI that no child SA got.
+func (g *Gateway) ReleaseSPI(spi uint32) { g.inbound.Delete(spi) }
+
 func (g *Gateway) insert(c *inChild) error {
-	if !g.inbound.Insert(c.sa.SPI(), c) {
+	if !g.inbound.Publish(c.sa.SPI(), c) && !g.inbound.Insert(c.sa.SPI(), c) {
 		return fmt.Errorf("%w: %#08x", ErrSPITaken, c.sa.SPI())
 	}
 	return nil

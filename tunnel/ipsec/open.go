@@ -47,11 +47,7 @@ func (g *Gateway) Open(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.T
 			}
 		}
 		if child == nil {
-			r := packet.UnknownSPI
-			if spi == 0 {
-				r = packet.NotControl // the non-ESP marker (RFC 3948 section 2.2)
-			}
-			ctx.Counters.Drop(r, 0, 1)
+			g.nobodys(ctx, u, tr, spi, d)
 			continue
 		}
 		if !b.Add(d) {
@@ -60,6 +56,18 @@ func (g *Gateway) Open(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.T
 		}
 	}
 	g.openRun(ctx, s, child, u, tr, out)
+}
+
+// nobodys takes a datagram that belongs to no SA: a message of key exchange, or one to be dropped.
+func (g *Gateway) nobodys(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.Train, spi uint32, d []byte) {
+	switch {
+	case spi != 0:
+		ctx.Counters.Drop(packet.UnknownSPI, 0, 1)
+	case g.control != nil && u.Encap().UDP:
+		g.control(u, tr.Remote, d[4:]) // behind the non-ESP marker (RFC 3948 section 2.2)
+	default:
+		ctx.Counters.Drop(packet.NotControl, 0, 1)
+	}
 }
 
 // openRun opens the datagrams of one SA.

@@ -47,6 +47,9 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 		if path == nil {
 			r = packet.PeerUnknown
 		}
+		if out != nil {
+			return out.trapped(pkts, r)
+		}
 		return refuse(pkts, r)
 	}
 	s := sealing{scratch: t.gw.worker(ctx.Worker), t: t, ctx: ctx, path: path, room: int(t.outer.Load())}
@@ -62,7 +65,7 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 			hi++
 		}
 		if child == nil {
-			refused += refuse(pkts[lo:hi], packet.SelectorOut)
+			refused += out.trapped(pkts[lo:hi], packet.SelectorOut)
 		} else {
 			s.child = child
 			refused += s.sealRun(pkts[lo:hi])

@@ -63,6 +63,7 @@ type Tunnel struct {
 	mu       sync.Mutex
 	children []*Child
 	inbounds []*inChild
+	traps    []*trap
 	mtu      pathMTU
 	quiet    activity
 }
@@ -74,6 +75,7 @@ type outbound struct {
 	children []*outChild
 	// first is what children[0] points to, here because most tunnels have one child: one cache line less.
 	first outChild
+	traps []*trap
 }
 
 // outChild is what a worker needs of a child SA to seal.
@@ -172,6 +174,21 @@ func (t *Tunnel) RemoveChild(c *Child) {
 	t.inbounds = slices.Delete(t.inbounds, i, i+1)
 }
 
+// Prefer puts a child SA in front of another one, so that from now on it takes the packets that both cover: it is what has
+// replaced the other. It does nothing where one of them is not there.
+func (t *Tunnel) Prefer(c, over *Child) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from, to := slices.Index(t.children, c), slices.Index(t.children, over)
+	if from < 0 || to < 0 || from < to {
+		return
+	}
+	in := t.inbounds[from]
+	t.children = slices.Insert(slices.Delete(t.children, from, from+1), to, c)
+	t.inbounds = slices.Insert(slices.Delete(t.inbounds, from, from+1), to, in)
+	t.publish()
+}
+
 // Children returns the child SAs in order.
 func (t *Tunnel) Children() []*Child {
 	t.mu.Lock()
@@ -204,7 +221,7 @@ func (t *Tunnel) Close() {
 
 // publish makes the snapshot that workers read. The caller holds t.mu.
 func (t *Tunnel) publish() {
-	o := &outbound{children: make([]*outChild, len(t.children))}
+	o := &outbound{children: make([]*outChild, len(t.children)), traps: slices.Clone(t.traps)}
 	for i, c := range t.children {
 		oc := &o.first
 		if i > 0 {
