@@ -58,8 +58,13 @@ type (
 		Keypair *Keypair
 	}
 
-	// SendKeepalive asks for an empty transport message by the Current keypair, unless packets wait that can be sent instead.
-	SendKeepalive struct{ Peer *Peer }
+	// SendKeepalive asks for an empty transport message by the Current keypair.
+	SendKeepalive struct {
+		Peer *Peer
+		// Confirm says that it is to show the responder that we have the keys. It is not needed where a packet that waited was
+		// sent by them already.
+		Confirm bool
+	}
 
 	// Roam says that an authenticated handshake message came from here: it is the peer's endpoint now.
 	Roam struct {

@@ -50,6 +50,25 @@ func TestCookieExchangeUnderLoad(t *testing.T) {
 	}
 }
 
+// TestCookieDoesNotBuyEverything: who has one is still limited.
+func TestCookieDoesNotBuyEverything(t *testing.T) {
+	w := newPair(t, 1)
+	right, from := w.hosts[1], w.hosts[0].at
+	for range 41 {
+		if drop := right.d.HandleMessage(w.now, initiationTo(t, w, 1), from, true); drop == NeedsCookie {
+			b := right.d.Actions()[0].(Send).Bytes
+			m, _ := ParseCookieReply(b)
+			w.peers[0].purse.take(w.now, w.conf[0].PublicKey, &m)
+		} else {
+			right.drops[drop]++
+		}
+		w.now = w.now.Add(25 * time.Millisecond)
+	}
+	if n := right.drops[None]; n < 20 || n > 25 || right.drops[RateLimited] != 40-n {
+		t.Errorf("drops %v in a second", right.drops)
+	}
+}
+
 func TestInitiatorUnderLoadAsksTheResponderForACookie(t *testing.T) {
 	w := newPair(t, 1)
 	w.hosts[0].load = true

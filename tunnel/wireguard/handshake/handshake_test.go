@@ -268,6 +268,27 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// TestOtherPrivateKeyEndsTimers of what was under way with the old one.
+func TestOtherPrivateKeyEndsTimers(t *testing.T) {
+	w := newPair(t, 1)
+	w.connect()
+	w.run(RekeyAfterTime)
+	w.lose = func(flight) bool { return true }
+	w.hosts[0].send(w.peers[0], "rekeys, and waits for an answer")
+	if w.peers[0].begun == nil {
+		t.Fatal("no handshake to end")
+	}
+	w.clear()
+	if err := w.hosts[0].d.SetPrivateKey(NewPrivateKey()); err != nil {
+		t.Fatal(err)
+	}
+	w.hosts[0].obey()
+	w.run(10 * time.Minute)
+	if w.count(0, TypeInitiation) != 0 || w.hosts[0].gaveUp != 0 {
+		t.Errorf("the old handshake goes on: %v, given up %d times", w.times(0, TypeInitiation), w.hosts[0].gaveUp)
+	}
+}
+
 func TestRemovedPeerIsGone(t *testing.T) {
 	w := newPair(t, 1)
 	w.connect()

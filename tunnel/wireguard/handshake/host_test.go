@@ -153,7 +153,7 @@ func (h *host) obey() {
 		case Erase:
 			delete(h.sessions, a.Keypair.LocalIndex)
 		case SendKeepalive:
-			if !h.flush(a.Peer) {
+			if s := h.current[a.Peer]; !a.Confirm || s == nil || s.counter == 0 {
 				h.seal(a.Peer, "")
 			}
 		case Roam:
@@ -190,13 +190,12 @@ func (h *host) rotate(a Rotate) {
 }
 
 // flush sends what waits.
-func (h *host) flush(p *Peer) bool {
+func (h *host) flush(p *Peer) {
 	waiting := h.waiting[p]
 	h.waiting[p] = nil
 	for _, data := range waiting {
 		h.seal(p, data)
 	}
-	return len(waiting) > 0
 }
 
 // send sends data to a peer, or lets it wait for a session.

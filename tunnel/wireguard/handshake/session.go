@@ -108,7 +108,8 @@ func (d *Device) commitResponse(now time.Time, m Response, from netip.AddrPort) 
 	}
 	p.rotate(Keypairs{Previous: previous, Current: k})
 	p.completed(now)
-	p.keepalive(now) // the responder may not send before it has heard by the new keys
+	d.do(SendKeepalive{Peer: p, Confirm: true}) // the responder may not send before it has heard by these keys
+	p.wentOut(now, false)
 	p.schedule()
 	return None
 }

@@ -117,6 +117,41 @@ func TestReceiverRekeysInTime(t *testing.T) {
 	}
 }
 
+// TestReceiverRekeysEverySession: having done so once is of that session only.
+func TestReceiverRekeysEverySession(t *testing.T) {
+	w := newPair(t, 1)
+	w.connect()
+	for range 3 {
+		k := w.peers[0].Keypairs().Current
+		w.run(k.Created.Add(RejectAfterTime - KeepaliveTimeout).Sub(w.now))
+		w.peers[0].Received(w.now, false, k)
+		w.hosts[0].obey()
+		w.run(time.Second)
+		if w.peers[0].Keypairs().Current == k {
+			t.Fatal("no new session")
+		}
+	}
+}
+
+// TestCompletedHandshakeEndsTheTries of both sides, whoever began it.
+func TestCompletedHandshakeEndsTheTries(t *testing.T) {
+	w := newPair(t, 1)
+	w.lose = func(f flight) bool { kind, _ := TypeOf(f.b); return kind == TypeInitiation && f.from == w.hosts[1].at }
+	w.hosts[1].send(w.peers[1], "to left")
+	w.hosts[0].send(w.peers[0], "to right")
+	w.run(time.Second)
+	if got := w.hosts[0].took(); !slices.Equal(got, []string{"to left"}) {
+		t.Errorf("left received %q", got)
+	}
+	w.run(2 * time.Minute)
+	for i, h := range w.hosts {
+		if n := w.count(i, TypeInitiation); n != 1 || h.gaveUp != 0 || w.peers[i].begun != nil || w.peers[i].Established().IsZero() {
+			t.Errorf("%s began %d times, gave up %d times", h.name, n, h.gaveUp)
+		}
+		h.checkIndices()
+	}
+}
+
 func TestKeysAreRejectedAfterThreeMinutes(t *testing.T) {
 	w := newPair(t, 1)
 	w.connect()
@@ -245,8 +280,10 @@ func TestPersistentKeepalives(t *testing.T) {
 	instantly(w)
 	w.peers[0].SetPersistentKeepalive(w.now, 25*time.Second)
 	w.run(time.Second)
-	if w.peers[0].Keypairs().Current == nil {
-		t.Fatal("the first does not begin a session")
+	for i, p := range w.peers {
+		if k := p.Keypairs(); k.Current == nil || k.Next != nil {
+			t.Fatalf("%s has %+v after the first", w.hosts[i].name, k)
+		}
 	}
 	w.clear()
 	w.run(100 * time.Second)
