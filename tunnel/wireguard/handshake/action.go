@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -16,6 +17,11 @@ type Keypair struct {
 	Initiator bool
 	// Created is when the session was made. RejectAfterTime later it is erased.
 	Created time.Time
+}
+
+// String tells all but the keys.
+func (k *Keypair) String() string {
+	return fmt.Sprintf("keypair %#x to %#x, initiator %t, of %v", k.LocalIndex, k.RemoteIndex, k.Initiator, k.Created)
 }
 
 func (k *Keypair) erase() { clear(k.SendKey[:]); clear(k.RecvKey[:]) }

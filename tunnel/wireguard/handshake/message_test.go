@@ -3,6 +3,8 @@ package handshake
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,5 +162,11 @@ func TestKeysStayOutOfTexts(t *testing.T) {
 	}
 	if private.String() != "(private key)" || PresharedKey(private).String() != "(pre-shared key)" {
 		t.Error("a key shows itself")
+	}
+	pair := &Keypair{SendKey: [KeySize]byte{171, 205}, LocalIndex: 1, RemoteIndex: 2}
+	for _, text := range []string{fmt.Sprintf("%v", pair), fmt.Sprintf("%+v", EphemeralKeys{Static: private, Ephemeral: private})} {
+		if strings.Contains(text, "171 205") || strings.Contains(text, fmt.Sprint(private[0], private[1])) {
+			t.Errorf("a key shows itself in %s", text)
+		}
 	}
 }
