@@ -19,7 +19,7 @@ import (
 )
 
 // build builds the program once for the test.
-func build(t *testing.T) string {
+func build(t testing.TB) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "warren")
 	out, err := exec.Command("go", "build", "-o", program, "github.com/warrenvpn/warren/cmd/warren").CombinedOutput()
@@ -148,7 +148,7 @@ func TestTwoHostsWithoutUDP(t *testing.T) {
 	}
 }
 
-func limit(t *testing.T) context.Context {
+func limit(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
