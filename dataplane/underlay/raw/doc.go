@@ -2,7 +2,8 @@
 //
 // It is for peers that do not speak RFC 3948. It is slower than UDP: the kernel cuts and joins nothing for it.
 //
-// Reading order: socket.go (opening and options), recv.go, send.go.
+// Reading order: socket.go (opening and the filters), recv.go, send.go. What UDP sockets need too is in
+// dataplane/internal/sock.
 //
 // # Sharding
 //

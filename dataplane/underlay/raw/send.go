@@ -1,13 +1,12 @@
 package raw
 
 import (
-	"encoding/binary"
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/internal/sock"
 	"github.com/warrenvpn/warren/dataplane/packet"
 )
 
@@ -17,21 +16,21 @@ const sendSlots = 64
 // sender is one worker's way out.
 type sender struct {
 	s       *Socket
-	using   *sync.Mutex
-	msgs    [sendSlots]mmsghdr
+	using   *sock.User
+	msgs    [sendSlots]sock.Message
 	iovs    [sendSlots]unix.Iovec
-	names   [sendSlots][nameLen]byte
-	control [sendSlots][unix.SizeofCmsghdr + 8]byte
+	names   [sendSlots]sock.Name
+	control [sendSlots][sock.IntControlLen]byte
 }
 
 // NewSender implements dataplane.Underlay.
-func (s *Socket) NewSender() dataplane.Sender { return &sender{s: s, using: s.user()} }
+func (s *Socket) NewSender() dataplane.Sender { return &sender{s: s, using: s.socks.User()} }
 
 // Send implements dataplane.Sender: runs of equal DF leave together.
 func (t *sender) Send(frames []dataplane.Frame) {
 	t.using.Lock()
 	defer t.using.Unlock()
-	if t.s.closed.Load() {
+	if t.using.Closed() {
 		for i := range frames {
 			frames[i].Drop = packet.UnderlayUnreachable
 		}
@@ -49,64 +48,27 @@ func (t *sender) Send(frames []dataplane.Frame) {
 
 // run sends frames through one socket.
 func (t *sender) run(frames []dataplane.Frame) {
-	fd := t.s.fds[0]
-	if !frames[0].DF {
-		fd = t.s.clearDF
-	}
+	fd := t.s.socks.Sender(frames[0].DF)
 	for i := range frames {
 		t.prepare(i, &frames[i])
 	}
-	for at, tries := 0, 0; at < len(frames); {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&t.msgs[at])), uintptr(len(frames)-at), unix.MSG_DONTWAIT, 0, 0)
-		if errno == 0 {
-			at += max(1, int(n))
-			tries = 0
-			continue
+	for at := 0; at < len(frames); {
+		n, errno := sock.Send(fd, t.msgs[at:len(frames)])
+		if at += n; errno != 0 {
+			frames[at].Drop = sock.Refused(errno, packet.UnderlayFull, packet.UnderlayTooBig, packet.UnderlayUnreachable)
+			at++
 		}
-		// An ICMP error about an earlier frame is reported by the next call, whatever that sends: ask once more.
-		if tries++; tries < 2 && errno != unix.EAGAIN && errno != unix.ENOBUFS {
-			continue
-		}
-		frames[at].Drop = reason(errno)
-		at++
-		tries = 0
 	}
 }
 
 func (t *sender) prepare(i int, f *dataplane.Frame) {
 	t.iovs[i].Base = unsafe.SliceData(f.Data)
 	t.iovs[i].SetLen(len(f.Data))
-	h := &t.msgs[i].hdr
+	h := &t.msgs[i].Hdr
 	h.Iov = &t.iovs[i]
 	h.SetIovlen(1)
-	b := &t.names[i]
-	h.Name = &b[0]
-	c := (*unix.Cmsghdr)(unsafe.Pointer(&t.control[i][0]))
-	if t.s.v6 {
-		binary.NativeEndian.PutUint16(b[:], unix.AF_INET6)
-		a := f.Path.Remote.Addr().As16()
-		copy(b[8:24], a[:])
-		h.Namelen = unix.SizeofSockaddrInet6
-		c.Level, c.Type = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
-	} else {
-		binary.NativeEndian.PutUint16(b[:], unix.AF_INET)
-		a := f.Path.Remote.Addr().Unmap().As4()
-		copy(b[4:8], a[:])
-		h.Namelen = unix.SizeofSockaddrInet4
-		c.Level, c.Type = unix.IPPROTO_IP, unix.IP_TOS
-	}
-	c.SetLen(unix.SizeofCmsghdr + 4)
-	binary.NativeEndian.PutUint32(t.control[i][unix.SizeofCmsghdr:], uint32(f.TOS))
+	h.Name, h.Namelen = &t.names[i][0], t.names[i].Set(f.Path.Remote.Addr(), 0, t.s.place.V6)
+	sock.PutTOS(t.control[i][:], f.TOS, t.s.place.V6)
 	h.Control = &t.control[i][0]
 	h.SetControllen(len(t.control[i]))
-}
-
-func reason(errno unix.Errno) packet.Reason {
-	switch errno {
-	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
-		return packet.UnderlayFull
-	case unix.EMSGSIZE:
-		return packet.UnderlayTooBig
-	}
-	return packet.UnderlayUnreachable
 }

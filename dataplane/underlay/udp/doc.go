@@ -2,7 +2,8 @@
 // port.
 //
 // Reading order: socket.go (opening, the sockets of one underlay and their options), recv.go and send.go (the packet path),
-// group.go (which frames leave together), errqueue.go (ICMP errors), steer.go (which worker a datagram comes to).
+// group.go (which frames leave together), steer.go (which worker a datagram comes to). What raw sockets need too is in
+// dataplane/internal/sock.
 //
 // # How it is fast
 //
