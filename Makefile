@@ -7,7 +7,7 @@ FUZZTIME ?= 10s
 TESTTIMEOUT ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build test peers vet fmt staticcheck race unit fuzz bench bench-ratios bench-peers clean
+.PHONY: help build test peers vet fmt staticcheck race unit fuzz bench bench-ratios bench-peers bench-table clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,11 +57,12 @@ unit: ## all tests at full speed
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" bench/fuzz.sh
 
-# Both parts run even if the first fails; the status is that of both.
-bench: peers ## what warren claims, measured: ratios in memory, then side by side with real peers
+# All parts run even if one fails; the status is that of all.
+bench: peers ## what warren claims, measured: ratios in memory, side by side with real peers, a full BGP table
 	@status=0; \
 	$(MAKE) --no-print-directory bench-ratios || status=1; \
 	$(MAKE) --no-print-directory bench-peers || status=1; \
+	$(MAKE) --no-print-directory bench-table || status=1; \
 	exit $$status
 
 bench-ratios: ## benchmarks in memory, as ratios (RATIOSFLAGS)
@@ -71,6 +72,10 @@ bench-ratios: ## benchmarks in memory, as ratios (RATIOSFLAGS)
 bench-peers: ## through tunnels between network namespaces, side by side with other programs; root (PEERSFLAGS)
 	@echo "== side by side with peers"
 	$(GO) run ./bench/cmd/sidebyside $(PEERSFLAGS)
+
+bench-table: ## the Internet's table from BIRD, to BIRD, and withdrawn; root (TABLEFLAGS)
+	@echo "== a full table"
+	$(GO) run ./bench/cmd/fulltable $(TABLEFLAGS)
 
 clean: ## removes what was built
 	rm -rf bin

@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 # gcc and libc6-dev are for the race detector, which needs cgo.
 packages=(
   strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins
-  bird2 wireguard-tools iperf3 tcpdump tshark iproute2 iputils-ping ethtool python3-scapy python3-cryptography
+  bird2 frr gobgpd openbgpd exabgp
+  wireguard-tools iperf3 tcpdump tshark iproute2 iputils-ping ethtool python3-scapy python3-cryptography
   gcc libc6-dev
 )
 

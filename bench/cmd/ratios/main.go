@@ -51,10 +51,10 @@ func run(ctx context.Context, args []string) error {
 	return err
 }
 
-// formable are the ratios both sides of which were measured.
+// formable are the ratios all of which was measured.
 func (m *measurement) formable(table []ratio) (some []ratio) {
 	for _, r := range table {
-		if m.series[key{r.pkg, r.numerator}] != nil && m.series[key{r.pkg, r.denominator}] != nil {
+		if m.values(r) != nil {
 			some = append(some, r)
 		}
 	}

@@ -47,22 +47,28 @@ func TestWriteFormsRatiosWithinRounds(t *testing.T) {
 		t.Errorf("a benchmark of one round: %v", once)
 	}
 	table := []ratio{
-		{"good", "./p", "Slow", "Fast", stat.Target{AtMost: 2}},
-		{"bad", "./p", "Slow", "Fast", stat.Target{AtLeast: 2.5}},
-		{"absent", "./p", "Slow", "Nowhere", stat.Target{}},
+		{"good", "./p", "Slow", "Fast", stat.Target{AtMost: 2}, ""},
+		{"bad", "./p", "Slow", "Fast", stat.Target{AtLeast: 2.5}, ""},
+		{"aimless", "./p", "Fast", "Slow", stat.Target{}, ""},
+		{"single", "./p", "Slow", "", stat.Target{AtMost: 8}, "allocs/op"},
+		{"absent", "./p", "Slow", "Nowhere", stat.Target{}, ""},
+		{"unheard of", "./p", "Fast", "", stat.Target{}, "allocs/op"},
 	}
-	if got := m.formable(table); len(got) != 2 {
+	if got := m.formable(table); len(got) != 4 {
 		t.Errorf("formable: %v", got)
 	}
 	var out bytes.Buffer
 	missing, err := m.write(&out, table)
-	if err != nil || missing != 1 {
-		t.Errorf("missing %d, %v; want 1", missing, err)
+	if err != nil || missing != 2 {
+		t.Errorf("missing %d, %v; want 2", missing, err)
 	}
 	for _, want := range []string{
 		`p Slow +600 \(200 to 1800\) +7 allocs/op`,
 		`good +2\.000 x \(2\.000 to 2\.000\) +≤ 2\.00 met`,
 		`bad +2\.000 x .* ≥ 2\.50 missed`,
+		`aimless +0\.500 x .*\) *\n`,
+		`single +7\.0 \(7\.0 to 7\.0\) +≤ 8\.00 met`,
+		`unheard of +not measured +\./p lacks BenchmarkFast with allocs/op`,
 		`absent +not measured +\./p lacks BenchmarkSlow or BenchmarkNowhere`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out.String()) {
@@ -72,8 +78,8 @@ func TestWriteFormsRatiosWithinRounds(t *testing.T) {
 }
 
 func TestJobsRunEachPackageOnce(t *testing.T) {
-	got := jobs([]ratio{{pkg: "./p", numerator: "A/1", denominator: "B"}, {pkg: "./q", numerator: "C", denominator: "C/x"}, {pkg: "./p", numerator: "D", denominator: "A/2"}})
-	if len(got) != 2 || got[0].pkg != "./p" || got[1].pkg != "./q" {
+	got := jobs([]ratio{{pkg: "./p", numerator: "A/1", denominator: "B"}, {pkg: "./q", numerator: "C", unit: "MB"}, {pkg: "./p", numerator: "D", denominator: "A/2"}})
+	if len(got) != 2 || got[1].pattern != "^Benchmark(C)$" || got[0].pkg != "./p" || got[1].pkg != "./q" {
 		t.Fatalf("jobs %+v", got)
 	}
 	pattern := regexp.MustCompile(got[0].pattern)

@@ -26,17 +26,41 @@ func (m *measurement) write(w io.Writer, table []ratio) (missing int, err error)
 	}
 	fmt.Fprintf(out, "\t\t\nratio, median of %d rounds\tvalue (lowest to highest)\ttarget\n", m.rounds)
 	for _, r := range table {
-		numerator, ok1 := m.series[key{r.pkg, r.numerator}]
-		denominator, ok2 := m.series[key{r.pkg, r.denominator}]
-		if !ok1 || !ok2 {
+		values := m.values(r)
+		if values == nil {
 			missing++
-			fmt.Fprintf(out, "%s\tnot measured\t%s lacks Benchmark%s or Benchmark%s\n", r.title, r.pkg, r.numerator, r.denominator)
+			fmt.Fprintf(out, "%s\tnot measured\t%s lacks %s\n", r.title, r.pkg, r.needs())
 			continue
 		}
-		s := stat.Summarize(stat.Ratios(numerator[nsPerOp], denominator[nsPerOp]))
-		fmt.Fprintf(out, "%s\t%.3f x (%.3f to %.3f)\t%s\n", r.title, s.Median, s.Min, s.Max, verdict(r.target, s.Median))
+		s := stat.Summarize(values)
+		format := "%s\t%.3f x (%.3f to %.3f)\t%s\n"
+		if r.denominator == "" {
+			format = "%s\t%.1f (%.1f to %.1f)\t%s\n"
+		}
+		fmt.Fprintf(out, format, r.title, s.Median, s.Min, s.Max, verdict(r.target, s.Median))
 	}
 	return missing, out.Flush()
+}
+
+// values are a ratio's, one a round; nil if they were not measured.
+func (m *measurement) values(r ratio) []float64 {
+	numerator := m.series[key{r.pkg, r.numerator}]
+	if r.denominator == "" {
+		return numerator[r.unit]
+	}
+	denominator := m.series[key{r.pkg, r.denominator}]
+	if numerator[nsPerOp] == nil || denominator[nsPerOp] == nil {
+		return nil
+	}
+	return stat.Ratios(numerator[nsPerOp], denominator[nsPerOp])
+}
+
+// needs says which benchmarks a ratio is made of.
+func (r ratio) needs() string {
+	if r.denominator == "" {
+		return fmt.Sprintf("Benchmark%s with %s", r.numerator, r.unit)
+	}
+	return fmt.Sprintf("Benchmark%s or Benchmark%s", r.numerator, r.denominator)
 }
 
 // others lists the medians of what a benchmark reports besides its time, sorted by unit.
@@ -54,7 +78,11 @@ func others(s series) (text string) {
 	return text
 }
 
+// verdict is empty for a ratio that is only reported.
 func verdict(t stat.Target, value float64) string {
+	if t == (stat.Target{}) {
+		return ""
+	}
 	said := ""
 	if t.AtLeast != 0 {
 		said += fmt.Sprintf("≥ %.2f ", t.AtLeast)

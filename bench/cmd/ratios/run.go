@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -26,8 +27,9 @@ func jobs(table []ratio) []job {
 			order = append(order, r.pkg)
 		}
 		for _, full := range []string{r.numerator, r.denominator} {
-			top, _, _ := strings.Cut(full, "/")
-			names[r.pkg] = append(names[r.pkg], top)
+			if top, _, _ := strings.Cut(full, "/"); top != "" && !slices.Contains(names[r.pkg], top) {
+				names[r.pkg] = append(names[r.pkg], top)
+			}
 		}
 	}
 	var all []job

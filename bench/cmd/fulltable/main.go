@@ -1,0 +1,88 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/warrenvpn/warren/routing/fib/fibtest"
+)
+
+func main() {
+	// What a signal ends is still taken down: namespaces, processes, files.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "fulltable:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are the command line.
+type settings struct {
+	rounds   int
+	prefixes int
+	share    int
+	warren   string
+}
+
+func parse(args []string) (s settings, err error) {
+	flags := flag.NewFlagSet("fulltable", flag.ContinueOnError)
+	flags.IntVar(&s.rounds, "rounds", 3, "`number` of rounds")
+	flags.IntVar(&s.prefixes, "prefixes", 0, "`number` of prefixes, spread over the table; 0 for all")
+	flags.IntVar(&s.share, "share", 8, "`number` of consecutive prefixes that have the same attributes")
+	flags.StringVar(&s.warren, "warren", "", "`path` of the warren program; built if empty")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	if s.rounds < 1 || s.prefixes < 0 || s.share < 1 {
+		return s, errors.New("-rounds and -share want at least 1, -prefixes at least 0")
+	}
+	return s, nil
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	s, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("network namespaces need root")
+	}
+	table, err := fibtest.Internet()
+	if err != nil {
+		return err
+	}
+	if s.warren == "" {
+		dir, err := os.MkdirTemp("", "fulltable-")
+		if err != nil {
+			return fmt.Errorf("make a directory for warren: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		s.warren = filepath.Join(dir, "warren")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", s.warren, "./cmd/warren").CombinedOutput(); err != nil {
+			return fmt.Errorf("build warren: %w\n%s", err, out)
+		}
+	}
+	w := newWorld(table, s.prefixes, s.share)
+	r := &report{world: w, warren: s.warren}
+	for i := range s.rounds {
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", i+1, s.rounds)
+		f, err := round(ctx, w, s.warren)
+		if err != nil {
+			return fmt.Errorf("round %d: %w", i+1, err)
+		}
+		r.rounds = append(r.rounds, f)
+	}
+	return r.write(ctx, out)
+}

@@ -1,0 +1,99 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"debug/buildinfo"
+	"fmt"
+	"io"
+	"os/exec"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/warrenvpn/warren/bench/lab"
+	"github.com/warrenvpn/warren/bench/stat"
+)
+
+// report is what there is to print.
+type report struct {
+	world  *world
+	warren string // path of the program
+	rounds []figures
+}
+
+// A row is a figure of all rounds, and what it should be.
+type row struct {
+	title  string
+	of     func(*figures) float64
+	target stat.Target
+}
+
+var rows = []row{
+	{"learned from BIRD, s since Established", func(f *figures) float64 { return f.learned }, stat.Target{AtMost: 5}},
+	{"  warren's CPU, s", func(f *figures) float64 { return f.learnedCPU }, stat.Target{AtMost: 5}},
+	{"  BIRD's CPU, s", func(f *figures) float64 { return f.senderCPU }, stat.Target{}},
+	{"  resident, MB", func(f *figures) float64 { return f.resident }, stat.Target{AtMost: 500}},
+	{"  resident at most, MB", func(f *figures) float64 { return f.residentPeak }, stat.Target{AtMost: 500}},
+	{"sent to BIRD, s since Established", func(f *figures) float64 { return f.sent }, stat.Target{AtMost: 10}},
+	{"  warren's CPU, s", func(f *figures) float64 { return f.sentCPU }, stat.Target{}},
+	{"  resident, MB", func(f *figures) float64 { return f.sentResident }, stat.Target{}},
+	{"withdrawn by BIRD, s", func(f *figures) float64 { return f.withdrawn }, stat.Target{AtMost: 5}},
+	{"  warren's CPU, s", func(f *figures) float64 { return f.withdrawnCPU }, stat.Target{}},
+}
+
+func (r *report) write(ctx context.Context, w io.Writer) error {
+	fmt.Fprintf(w, "%d cores, %s\n", runtime.NumCPU(), runtime.Version())
+	for _, line := range []func(context.Context) (string, error){r.warrenVersion, birdVersion} {
+		text, err := line(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(w, text)
+	}
+	fmt.Fprintf(w, "%d IPv4 and %d IPv6 prefixes (%s) with %d sets of attributes, in one session each way\n",
+		r.world.v4, r.world.v6, r.world.origin, r.world.attributeSets())
+	out := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(out, "\nmedian of %d rounds\tvalue (lowest to highest)\ttarget\n", len(r.rounds))
+	for _, row := range rows {
+		values := make([]float64, len(r.rounds))
+		for i := range r.rounds {
+			values[i] = row.of(&r.rounds[i])
+		}
+		s := stat.Summarize(values)
+		fmt.Fprintf(out, "%s\t%.4g (%.4g to %.4g)\t%s\n", row.title, s.Median, s.Min, s.Max, verdict(row.target, s.Median))
+	}
+	return out.Flush()
+}
+
+func verdict(t stat.Target, value float64) string {
+	switch {
+	case t == stat.Target{}:
+		return ""
+	case t.Met(value):
+		return fmt.Sprintf("≤ %g met", t.AtMost)
+	default:
+		return fmt.Sprintf("≤ %g missed", t.AtMost)
+	}
+}
+
+func (r *report) warrenVersion(context.Context) (string, error) {
+	info, err := buildinfo.ReadFile(r.warren)
+	if err != nil {
+		return "", fmt.Errorf("read the version of %s: %w", r.warren, err)
+	}
+	return "warren: " + info.Main.Version + " " + info.GoVersion, nil
+}
+
+func birdVersion(ctx context.Context) (string, error) {
+	path, err := lab.Look("bird")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, path, "--version").CombinedOutput() // on standard error
+	if err != nil {
+		return "", fmt.Errorf("ask BIRD for its version: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
