@@ -1,0 +1,44 @@
+// Package wireguard makes WireGuard tunnels out of package handshake: one private key and any number of peers on any number
+// of underlays, each peer a tunnel of its own that routes choose.
+//
+// "The paper" is J. A. Donenfeld, WireGuard: Next Generation Kernel Network Tunnel (NDSS 2017, revised).
+//
+// Reading order: device.go (a Device is the data plane's Opener; its underlays and its key), peer.go (a Peer is a
+// dataplane.Tunnel: the cold side), keypair.go (what workers need of a session), seal.go and open.go (the packet path, both
+// ways), wait.go (packets without a session), source.go (what a peer may send), mtu.go; then control.go (what runs beside the
+// workers), notes.go (how workers tell it what they saw) and status.go.
+//
+//	worker   Seal: current keypair, nonces in runs, in place ─► frames          Open: index ─► keypair ─► clear packets
+//	           │ notes: sent, came in, waits                                      │ handshake messages, copied
+//	           ▼                                                                  ▼
+//	control  notes 40 times a second at most, timers, events                    bounded queue ─► handshakers
+//	           └──────────────► handshake.Device ─► Rotate, Send, Erase ... ◄─────┘
+//
+// # Concurrency
+//
+// Workers read immutable snapshots: the index table, a peer's current keypair, its path. What they share and write is a
+// keypair's counter (once a run), its replay window (once a run) and a peer's notes (where they change). They never wait for
+// control: handshake messages are copied into a bounded queue, packets without a session into their peer's.
+//
+// Device.mu makes one owner at a time of the handshake machine: the control goroutine, a handshaker that has done the costly
+// part of a message without it, or whoever configures. Peer.mu guards path and MTU, Peer.waiting has its own. Device.mu comes
+// before these; workers take only these.
+//
+// # Choices
+//
+// Routes choose the peer, so allowed addresses of peers may overlap: they only say what a peer may send. A peer that nothing
+// is heard of for RekeyAttemptTime is Down, one whose keys expired since nobody used them is Idle.
+//
+// A packet that waits is a copy, sealed in order before anything newer of its peer; where too many wait the oldest goes.
+// It is counted when it is sealed, by the peer and not by the data plane.
+//
+// A peer's endpoint follows what is newest by the current session or a newer one, so that an old packet that was held
+// back moves nothing.
+//
+// # Coverage
+//
+// The paper's sections 2.1 (roaming), 5.4.6 (transport data, padding that never exceeds the MTU, window of 8128), 6.1 (message
+// limits), 6.5 (keepalives), 6.7 (what waits for a session). RFC 6040 (ECN, normal mode), RFC 2983 section 4 (DSCP copied out,
+// not in); handshake messages are marked AF41 as Linux does it. RFC 1191 and RFC 8201 (path MTU within floors). Handshakes and
+// timers: package handshake. Not here: names of endpoints, routes, the configuration protocol of wg(8).
+package wireguard
