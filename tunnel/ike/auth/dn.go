@@ -177,8 +177,8 @@ func attributeOf(word, text string) (attribute, error) {
 	switch {
 	case strings.TrimSpace(text) == "*":
 		return attribute{oid, anyValue}, nil
-	case !utf8.Valid(b):
-		return attribute{}, fmt.Errorf("the value of %s is not UTF-8", word)
+	case !utf8.Valid(b) || strings.ContainsFunc(string(b), func(r rune) bool { return !unicode.IsPrint(r) }):
+		return attribute{}, fmt.Errorf("the value of %s has characters that cannot be shown, or is not UTF-8", word)
 	}
 	value := asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: b}
 	switch {

@@ -20,8 +20,11 @@ type Identity struct {
 	prefix  netip.Prefix // of a pattern of addresses, which has no data
 }
 
-// maxIdentity bounds an identity in bytes.
-const maxIdentity = 2048
+// maxIdentity bounds an identity in bytes, maxText its text, which may be in hexadecimal.
+const (
+	maxIdentity = 1024
+	maxText     = 4 * maxIdentity
+)
 
 // OfAddr returns the identity that is an address; an IPv4-mapped one counts as IPv4.
 func OfAddr(a netip.Addr) Identity {

@@ -105,7 +105,7 @@ func TestParseIdentityRefuses(t *testing.T) {
 		"CN=moon,":                       `has no "="`,
 		"@#abc":                          "hexadecimal",
 		"@#":                             "empty",
-		"@":                              "empty",
+		"@":                              "0 bytes",
 		"keyid:":                         "empty",
 		"ipv4:2001:db8::1":               "wanted an address",
 		"ipv6:192.0.2.1":                 "wanted an address",
@@ -116,8 +116,10 @@ func TestParseIdentityRefuses(t *testing.T) {
 		"ipv4range:1.1.1.1-1.1.1.2":      "not supported",
 		"{99}:x":                         "not supported",
 		"email:carol":                    `has an "@"`,
-		"CN=" + "\xff":                   "not UTF-8",
-		strings.Repeat("a", 3000):        "wanted at most",
+		"CN=\xff":                        "not UTF-8",
+		strings.Repeat("a", 1025):        "wanted 1 to 1024",
+		strings.Repeat("a", 5000):        "wanted at most",
+		"CN=a\x00b":                      "cannot be shown",
 		strings.Repeat("CN=a,", 100):     "too many",
 		"1.2.840.99999999999999999999=a": "no type of attribute",
 	} {
@@ -261,7 +263,7 @@ func TestIdentityString(t *testing.T) {
 			t.Errorf("%q is shown as %q", text, got)
 		}
 	}
-	for _, id := range []Identity{payloadOf(t, message.IDKeyID, "\x1b[31m"), OfAddr(netip.MustParseAddr("::")),
+	for _, id := range []Identity{payloadOf(t, message.IDKeyID, "\x1b[31m"), payloadOf(t, message.IDKeyID, strings.Repeat("\xff", maxIdentity)), OfAddr(netip.MustParseAddr("::")),
 		payloadOf(t, message.IDFQDN, "keyid:x"), OfAddr(netip.MustParseAddr("0.0.0.0"))} {
 		text := id.String()
 		if back, err := ParseIdentity(text); err != nil || !back.Equal(id) || !visible(text) {

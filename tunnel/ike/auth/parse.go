@@ -38,14 +38,14 @@ var refusedTypes = []string{"asn1gn", "ipv4net", "ipv6net", "ipv4range", "ipv6ra
 func ParseIdentity(text string) (Identity, error) {
 	id, err := parseIdentity(text)
 	if err != nil {
-		return Identity{}, fmt.Errorf("identity %q: %w", text, err)
+		return Identity{}, fmt.Errorf("identity %.200q: %w", text, err)
 	}
 	return id, nil
 }
 
 func parseIdentity(text string) (Identity, error) {
-	if len(text) > maxIdentity {
-		return Identity{}, fmt.Errorf("%d bytes, wanted at most %d", len(text), maxIdentity)
+	if len(text) > maxText {
+		return Identity{}, fmt.Errorf("%d bytes, wanted at most %d", len(text), maxText)
 	}
 	switch text {
 	case "", "%any", "%any6", "*", "0.0.0.0", "::", "0::0":
@@ -132,10 +132,7 @@ func parseTyped(kind message.IDType, text string) (Identity, error) {
 	case message.IDDERASN1DN:
 		return parseDNText(text)
 	case message.IDKeyID:
-		if text == "" {
-			return Identity{}, fmt.Errorf("an empty %v", kind)
-		}
-		return Identity{kind: kind, data: text}, nil
+		return OfPayload(message.ID{Type: kind, Data: []byte(text)})
 	}
 	return parseName(kind, text)
 }
@@ -144,8 +141,8 @@ func parseTyped(kind message.IDType, text string) (Identity, error) {
 func parseName(kind message.IDType, text string) (Identity, error) {
 	name, pattern := strings.CutPrefix(text, "*")
 	switch {
-	case text == "":
-		return Identity{}, fmt.Errorf("an empty %v", kind)
+	case text == "" || len(text) > maxIdentity:
+		return Identity{}, fmt.Errorf("%v of %d bytes, wanted 1 to %d", kind, len(text), maxIdentity)
 	case !visible(text):
 		return Identity{}, fmt.Errorf("%v with characters that are in no name", kind)
 	case strings.Contains(name, "*"):
@@ -177,7 +174,7 @@ func parseDNText(text string) (Identity, error) {
 	}
 	der, err := asn1.Marshal(name)
 	if err != nil || len(der) > maxIdentity {
-		return Identity{}, fmt.Errorf("no distinguished name, or too long a one")
+		return Identity{}, fmt.Errorf("a distinguished name that is too long, wanted at most %d bytes", maxIdentity)
 	}
 	return Identity{kind: message.IDDERASN1DN, data: string(der), pattern: name.wild()}, nil
 }

@@ -1,0 +1,423 @@
+package auth
+
+import (
+	stdcrypto "crypto"
+	"crypto/x509"
+	"encoding/asn1"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto/x509/pkix"
+
+	"github.com/warrenvpn/warren/tunnel/ike/crypto"
+	"github.com/warrenvpn/warren/tunnel/ike/message"
+)
+
+// world is a hierarchy: root above middle above moon, and a stranger's that has the same names.
+type world struct{ root, middle, moon, evilRoot, evilMiddle, evilMoon *entity }
+
+func newWorld(t testing.TB) *world {
+	w := &world{}
+	w.root = issue(t, nil, "root", freshKey(t), authority)
+	w.middle = issue(t, w.root, "middle", freshKey(t), authority)
+	w.moon = issue(t, w.middle, "moon", freshKey(t), host)
+	w.evilRoot = issue(t, nil, "root", freshKey(t), authority)
+	w.evilMiddle = issue(t, w.evilRoot, "middle", freshKey(t), authority)
+	w.evilMoon = issue(t, w.evilMiddle, "moon", freshKey(t), host)
+	return w
+}
+
+func TestVerifyChains(t *testing.T) {
+	w := newWorld(t)
+	moon := mustID(t, "moon.example.org")
+	byMiddle := func(mod func(*x509.Certificate)) *entity {
+		return issue(t, w.middle, "moon", freshKey(t), func(c *x509.Certificate) { host(c); mod(c) })
+	}
+	usage := func(eku ...x509.ExtKeyUsage) *entity {
+		return byMiddle(func(c *x509.Certificate) { c.ExtKeyUsage = eku })
+	}
+	ipsec := byMiddle(func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{ipsecIKE} })
+	unknownUsage := byMiddle(func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3}} })
+	narrow := issue(t, w.root, "narrow", freshKey(t), func(c *x509.Certificate) {
+		authority(c)
+		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
+	})
+	elsewhere := issue(t, w.root, "elsewhere", freshKey(t), func(c *x509.Certificate) {
+		authority(c)
+		c.PermittedDNSDomainsCritical, c.PermittedDNSDomains = true, []string{"example.net"}
+	})
+	short := issue(t, w.root, "short", freshKey(t), func(c *x509.Certificate) { authority(c); c.MaxPathLenZero = true })
+	under := func(by *entity) *entity { return issue(t, by, "moon", freshKey(t), host) }
+	belowShort := issue(t, short, "below", freshKey(t), authority)
+	noCA := issue(t, w.middle, "not an authority", freshKey(t), host)
+	oldCA := issue(t, w.root, "old", freshKey(t), func(c *x509.Certificate) { authority(c); c.NotAfter = now.Add(-time.Minute) })
+	late := byMiddle(func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) })
+	old := byMiddle(func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Second) })
+	encipher := byMiddle(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment })
+	commitment := byMiddle(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageContentCommitment })
+	noUsage := byMiddle(func(c *x509.Certificate) { c.KeyUsage = 0 })
+	critical := byMiddle(func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{extension(asn1.ObjectIdentifier{1, 2, 3, 4})}
+	})
+	weak := issue(t, w.middle, "moon", testKeys()["RSA-1024"], host)
+	p224 := issue(t, w.middle, "moon", testKeys()["P-224"], host)
+
+	for _, c := range []struct {
+		name   string
+		peer   *entity
+		sent   []*entity
+		reason Reason // 0 for accepted
+		text   string
+	}{
+		{"chain", w.moon, []*entity{w.middle}, 0, ""},
+		{"chain with the root and what does not belong", w.moon, []*entity{w.evilMiddle, w.evilRoot, w.root, w.middle, w.moon}, 0, ""},
+		{"directly under the root", under(w.root), nil, 0, ""},
+		{"no intermediate", w.moon, nil, Untrusted, "CN=root"},
+		{"a stranger with the same names", w.evilMoon, []*entity{w.evilMiddle, w.evilRoot}, Untrusted, "CN=middle"},
+		{"a stranger below the true middle", w.evilMoon, []*entity{w.middle}, Untrusted, ""},
+		{"issuer is no authority", under(noCA), []*entity{noCA, w.middle}, Untrusted, ""},
+		{"path too long", under(belowShort), []*entity{belowShort, short}, Untrusted, "too many intermediates"},
+		{"name constraints", under(elsewhere), []*entity{elsewhere}, Untrusted, "not permitted"},
+		{"authority for other uses", under(narrow), []*entity{narrow}, WrongKey, "CN=narrow"},
+		{"authority that is too old", under(oldCA), []*entity{oldCA}, NotValid, "CN=old"},
+		{"not valid yet", late, []*entity{w.middle}, NotValid, "2030-01-02T03:05:05Z"},
+		{"no longer valid", old, []*entity{w.middle}, NotValid, "2030-01-02T03:04:04Z"},
+		{"key usage", encipher, []*entity{w.middle}, WrongKey, "digitalSignature"},
+		{"contentCommitment", commitment, []*entity{w.middle}, 0, ""},
+		{"no key usage", noUsage, []*entity{w.middle}, 0, ""},
+		{"serverAuth", usage(x509.ExtKeyUsageServerAuth), []*entity{w.middle}, 0, ""},
+		{"clientAuth", usage(x509.ExtKeyUsageCodeSigning, x509.ExtKeyUsageClientAuth), []*entity{w.middle}, 0, ""},
+		{"any", usage(x509.ExtKeyUsageAny), []*entity{w.middle}, 0, ""},
+		{"ipsecIKE", ipsec, []*entity{w.middle}, 0, ""},
+		{"codeSigning", usage(x509.ExtKeyUsageCodeSigning), []*entity{w.middle}, WrongKey, "ipsecIKE"},
+		{"a usage nobody knows", unknownUsage, []*entity{w.middle}, WrongKey, "ipsecIKE"},
+		{"a critical extension nobody knows", critical, []*entity{w.middle}, Untrusted, "critical"},
+		{"weak key", weak, []*entity{w.middle}, WrongKey, "1024 bits"},
+		{"curve", p224, []*entity{w.middle}, WrongKey, "P-224"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &Remote{ID: mustID(t, "*.example.org"), Authorities: mustAuthorities(t, certsOf(w.root), nil)}
+			auth := &message.Auth{Method: message.AuthDigitalSignature}
+			if checkKey(c.peer.key.Public()) == nil {
+				auth = signedBy(t, c.peer.key)
+			}
+			err := r.verify(Identity{}, moon, auth, payloads(append([]*entity{c.peer}, c.sent...)...), testProof(), now)
+			if c.reason == 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			wantReason(t, err, c.reason, c.text)
+		})
+	}
+}
+
+func TestVerifyIntermediateFromConfiguration(t *testing.T) {
+	w := newWorld(t)
+	r := &Remote{Authorities: mustAuthorities(t, certsOf(w.root), certsOf(w.middle))}
+	if err := r.verify(Identity{}, mustID(t, "moon.example.org"), signedBy(t, w.moon.key), payloads(w.moon), testProof(), now); err != nil {
+		t.Fatal(err)
+	}
+	// An intermediate alone may be the anchor.
+	r = &Remote{Authorities: mustAuthorities(t, certsOf(w.middle), nil)}
+	if err := r.verify(Identity{}, mustID(t, "moon.example.org"), signedBy(t, w.moon.key), payloads(w.moon), testProof(), now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifyEachKindOfKey(t *testing.T) {
+	root := issue(t, nil, "root", freshKey(t), authority)
+	for _, name := range []string{"RSA", "P-256", "P-384", "P-521", "Ed25519"} {
+		key := testKeys()[name]
+		peer := issue(t, root, "moon", key, host)
+		r := &Remote{Authorities: mustAuthorities(t, certsOf(root), nil)}
+		for _, pss := range []bool{false, true} {
+			l := &Local{ID: mustID(t, "moon.example.org"), KeyPairs: []*KeyPair{{Certificate: peer.cert, Key: key}}, PSS: pss}
+			if err := l.check(); err != nil {
+				t.Fatal(name, err)
+			}
+			auth, certs, err := l.sign(Identity{}, testProof())
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			if err := r.verify(Identity{}, l.ID, auth, certs, testProof(), now); err != nil {
+				t.Errorf("%s, PSS %v: %v", name, pss, err)
+			}
+			auth.Data = slices.Clone(auth.Data)
+			auth.Data[len(auth.Data)-1] ^= 1
+			wantReason(t, r.verify(Identity{}, l.ID, auth, certs, testProof(), now), WrongSignature, "CN=moon")
+		}
+	}
+}
+
+// A peer without RFC 7427 and with an RSA key can only use SHA-1.
+func TestVerifySHA1(t *testing.T) {
+	root := issue(t, nil, "root", freshKey(t), authority)
+	peer := issue(t, root, "moon", testKeys()["RSA"], host)
+	method, data, err := crypto.Sign(peer.key, testProof().octets, crypto.Signing{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Remote{Authorities: mustAuthorities(t, certsOf(root), nil)}
+	verify := func() error {
+		return r.verify(Identity{}, mustID(t, "moon.example.org"), authPayload(method, data), payloads(peer), testProof(), now)
+	}
+	wantReason(t, verify(), WrongMethod, "SHA-1")
+	r.SHA1 = true
+	if err := verify(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifyIdentity(t *testing.T) {
+	w := newWorld(t)
+	star := issue(t, w.root, "*", freshKey(t), func(c *x509.Certificate) { host(c); c.DNSNames = []string{"*.example.org"} })
+	bare := issue(t, w.root, "", freshKey(t), func(c *x509.Certificate) { host(c); c.Subject = pkix.Name{} })
+	for _, c := range []struct {
+		pattern string
+		claimed Identity
+		peer    *entity
+		reason  Reason
+	}{
+		{"", mustID(t, "moon.example.org"), w.moon, 0},
+		{"", mustID(t, "MOON.example.org"), w.moon, 0},
+		{"*@example.org", mustID(t, "carol@example.org"), w.moon, 0},
+		{"192.0.2.0/24", mustID(t, "192.0.2.1"), w.moon, 0},
+		{"", mustID(t, "2001:db8::1"), w.moon, 0},
+		{"C=CH, O=example, CN=*", mustID(t, "C=CH, O=example, CN=moon"), w.moon, 0},
+		{"", payloadOf(t, message.IDKeyID, string(w.middle.cert.SubjectKeyId)), w.moon, Unconfirmed},
+		{"sun.example.org", mustID(t, "moon.example.org"), w.moon, WrongIdentity},
+		{"", mustID(t, "sun.example.org"), w.moon, Unconfirmed},
+		{"", mustID(t, "fqdn:moon"), w.moon, Unconfirmed},
+		{"", mustID(t, "fqdn:192.0.2.1"), w.moon, Unconfirmed},
+		{"", mustID(t, "dave@example.org"), w.moon, Unconfirmed},
+		{"", mustID(t, "192.0.2.2"), w.moon, Unconfirmed},
+		{"", mustID(t, "C=CH, O=example, CN=sun"), w.moon, Unconfirmed},
+		{"", mustID(t, "CN=moon"), w.moon, Unconfirmed},
+		// A web server's certificate with a wildcard is nobody in particular.
+		{"", mustID(t, "moon.example.org"), star, Unconfirmed},
+		{"*.example.org", payloadOf(t, message.IDFQDN, "*.example.org"), w.moon, Unconfirmed},
+		{"", mustID(t, "moon.example.org"), bare, 0},
+	} {
+		r := &Remote{ID: mustID(t, c.pattern), Authorities: mustAuthorities(t, certsOf(w.root), certsOf(w.middle))}
+		err := r.verify(Identity{}, c.claimed, signedBy(t, c.peer.key), payloads(c.peer), testProof(), now)
+		switch {
+		case c.reason != 0:
+			wantReason(t, err, c.reason)
+		case err != nil:
+			t.Errorf("%v of %v: %v", c.claimed, nameOf(c.peer.cert), err)
+		}
+	}
+	r := &Remote{Authorities: mustAuthorities(t, certsOf(w.root), nil)}
+	err := r.verify(Identity{}, mustID(t, "sun.example.org"), signedBy(t, bare.key), payloads(bare), testProof(), now)
+	wantReason(t, err, Unconfirmed, "sun.example.org", "moon.example.org", "carol@example.org", "192.0.2.1")
+	// Empty subjects would all be the same.
+	if _, err := OfPayload(message.ID{Type: message.IDDERASN1DN, Data: bare.cert.RawSubject}); err == nil {
+		t.Error("an empty subject is an identity")
+	}
+}
+
+func TestVerifyKeyIdentifier(t *testing.T) {
+	root := issue(t, nil, "root", freshKey(t), authority)
+	peer := issue(t, root, "moon", freshKey(t), func(c *x509.Certificate) { host(c); c.SubjectKeyId = []byte{1, 2, 3} })
+	r := &Remote{ID: mustID(t, "@#010203"), Authorities: mustAuthorities(t, certsOf(root), nil)}
+	if err := r.verify(Identity{}, mustID(t, "@#010203"), signedBy(t, peer.key), payloads(peer), testProof(), now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifyRevocation(t *testing.T) {
+	w := newWorld(t)
+	good := func() []*CRL { return []*CRL{mustCRL(t, w.root, nil), mustCRL(t, w.middle, nil)} }
+	number := func(n int64, mod func(*x509.RevocationList)) func(*x509.RevocationList) {
+		return func(l *x509.RevocationList) {
+			if mod != nil {
+				mod(l)
+			}
+			l.Number = big.NewInt(n)
+		}
+	}
+	stale := func(l *x509.RevocationList) {
+		l.ThisUpdate, l.NextUpdate = now.Add(-2*time.Hour), now.Add(-time.Second)
+	}
+	early := func(l *x509.RevocationList) { l.ThisUpdate = now.Add(time.Second) }
+	for _, c := range []struct {
+		name   string
+		crls   []*CRL
+		reason Reason
+		text   string
+	}{
+		{"none", nil, 0, ""},
+		{"nothing revoked", good(), 0, ""},
+		{"others revoked", []*CRL{mustCRL(t, w.root, revoking(w.moon)), mustCRL(t, w.middle, revoking(w.middle))}, 0, ""},
+		{"revoked", []*CRL{mustCRL(t, w.root, nil), mustCRL(t, w.middle, revoking(w.moon))}, Revoked, "CN=moon"},
+		{"issuer revoked", []*CRL{mustCRL(t, w.root, revoking(w.middle)), mustCRL(t, w.middle, nil)}, Revoked, "CN=middle"},
+		{"stale", []*CRL{mustCRL(t, w.root, nil), mustCRL(t, w.middle, stale)}, Unknown, "stale"},
+		{"from the future", []*CRL{mustCRL(t, w.root, nil), mustCRL(t, w.middle, early)}, Unknown, "now is"},
+		{"none of the issuer", []*CRL{mustCRL(t, w.root, nil)}, Unknown, "CN=middle"},
+		{"none of the root", []*CRL{mustCRL(t, w.middle, nil)}, Unknown, "CN=root"},
+		{"forged", []*CRL{mustCRL(t, w.root, nil), mustCRL(t, w.evilMiddle, nil)}, Unknown, "none is configured"},
+		{"forged beside the true one", append(good(), mustCRL(t, w.evilMiddle, number(9, revoking(w.moon)))), 0, ""},
+		{"newer one revokes", append(good(), mustCRL(t, w.middle, number(2, revoking(w.moon)))), Revoked, ""},
+		{"older one revoked", append(good(), mustCRL(t, w.middle, number(0, revoking(w.moon)))), 0, ""},
+		{"stale but revoked", []*CRL{mustCRL(t, w.root, nil), mustCRL(t, w.middle, func(l *x509.RevocationList) { stale(l); revoking(w.moon)(l) })}, Revoked, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &Remote{Authorities: mustAuthorities(t, certsOf(w.root), nil, c.crls...)}
+			for range 2 { // the second time it is remembered whose CRL it is
+				err := r.verify(Identity{}, mustID(t, "moon.example.org"), signedBy(t, w.moon.key), payloads(w.moon, w.middle), testProof(), now)
+				if c.reason != 0 {
+					wantReason(t, err, c.reason, c.text)
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestVerifyMethodsAndPayloads(t *testing.T) {
+	w := newWorld(t)
+	moon := mustID(t, "moon.example.org")
+	good := signedBy(t, w.moon.key)
+	cert := func(e message.CertEncoding, data string) *message.Cert {
+		return &message.Cert{Encoding: e, Data: []byte(data)}
+	}
+	hashAndURL := cert(message.CertHashAndURL, strings.Repeat("h", 20)+"http://192.0.2.9/moon.der")
+	many := slices.Repeat(payloads(w.middle), maxPeerCertificates)
+	for _, c := range []struct {
+		name   string
+		auth   *message.Auth
+		certs  []*message.Cert
+		reason Reason
+		text   string
+	}{
+		{"shared key", &message.Auth{Method: message.AuthSharedKey}, payloads(w.moon, w.middle), WrongMethod, "Shared Key"},
+		{"NULL", &message.Auth{Method: message.AuthNull}, payloads(w.moon, w.middle), WrongMethod, "NULL"},
+		{"DSS", &message.Auth{Method: message.AuthDSS}, payloads(w.moon, w.middle), WrongMethod, "14"},
+		{"method of another key", &message.Auth{Method: message.AuthRSA, Data: make([]byte, 256)}, payloads(w.moon, w.middle), WrongMethod, "ECDSA"},
+		{"empty", &message.Auth{Method: message.AuthDigitalSignature}, payloads(w.moon, w.middle), WrongMethod, ""},
+		{"signature of another", signedBy(t, w.evilMoon.key), payloads(w.moon, w.middle), WrongSignature, "CN=moon"},
+		{"no certificate", good, nil, NoCertificate, "nothing"},
+		{"hash and URL", good, []*message.Cert{hashAndURL}, NoCertificate, "never fetched"},
+		{"hash and URL before a certificate", good, append([]*message.Cert{hashAndURL}, payloads(w.moon, w.middle)...), NoCertificate, "never fetched"},
+		{"hash and URL of the intermediate", good, append(payloads(w.moon), hashAndURL), Untrusted, "never fetched"},
+		{"a CRL before the certificate", good, append([]*message.Cert{cert(message.CertCRL, "x")}, payloads(w.moon, w.middle)...), 0, ""},
+		{"malformed", good, []*message.Cert{cert(message.CertX509Signature, "0\x82")}, NoCertificate, "malformed"},
+		{"PGP", good, []*message.Cert{cert(2, "x")}, NoCertificate, "encoding 2"},
+		{"raw key", good, []*message.Cert{rawPayload(t, w.moon.key)}, NoCertificate, "raw"},
+		{"broken raw key", good, []*message.Cert{cert(message.CertRawPublicKey, "x")}, NoCertificate, "raw public key"},
+		{"too many", good, append(payloads(w.moon), many...), TooMuch, "11 CERT payloads"},
+		{"too long", good, append(payloads(w.moon, w.middle), cert(message.CertCRL, strings.Repeat("x", maxPeerBytes))), TooMuch, "bytes"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &Remote{Authorities: mustAuthorities(t, certsOf(w.root), nil)}
+			err := r.verify(Identity{}, moon, c.auth, c.certs, testProof(), now)
+			if c.reason != 0 {
+				wantReason(t, err, c.reason, c.text)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func rawPayload(t testing.TB, key stdcrypto.Signer) *message.Cert {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &message.Cert{Encoding: message.CertRawPublicKey, Data: der}
+}
+
+func TestVerifyRawKeys(t *testing.T) {
+	moon, other, third := freshKey(t), freshKey(t), freshKey(t)
+	self := issue(t, nil, "whoever", moon, nil)
+	r := &Remote{ID: mustID(t, "moon"), Keys: []stdcrypto.PublicKey{other.Public(), moon.Public()}}
+	if err := r.check(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		id     string
+		key    stdcrypto.Signer
+		certs  []*message.Cert
+		reason Reason
+	}{
+		{"sent", "moon", moon, []*message.Cert{rawPayload(t, moon)}, 0},
+		{"not sent", "moon", moon, nil, 0},
+		{"in a certificate", "moon", moon, payloads(self), 0},
+		{"another identity", "sun", moon, nil, WrongIdentity},
+		{"a stranger", "moon", third, []*message.Cert{rawPayload(t, third)}, Untrusted},
+		{"a stranger who sends nothing", "moon", third, nil, WrongSignature},
+		{"another's key", "moon", third, []*message.Cert{rawPayload(t, moon)}, WrongSignature},
+		{"the other one's signature", "moon", other, []*message.Cert{rawPayload(t, moon)}, WrongSignature},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := r.verify(Identity{}, mustID(t, c.id), signedBy(t, c.key), c.certs, testProof(), now)
+			if c.reason != 0 {
+				wantReason(t, err, c.reason)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestVerifyConfiguredCertificate(t *testing.T) {
+	w := newWorld(t)
+	self := issue(t, nil, "moon", freshKey(t), host)
+	for _, c := range []struct {
+		name   string
+		remote Remote
+		peer   *entity
+		certs  []*message.Cert
+		reason Reason
+		at     time.Time
+	}{
+		{"self-signed", Remote{Certificates: certsOf(self)}, self, payloads(self), 0, now},
+		{"not sent", Remote{Certificates: certsOf(w.root, self)}, self, nil, 0, now},
+		{"old", Remote{Certificates: certsOf(self)}, self, payloads(self), NotValid, now.Add(2 * time.Hour)},
+		{"another", Remote{Certificates: certsOf(self)}, w.moon, payloads(w.moon), Untrusted, now},
+		{"with a chain", Remote{Certificates: certsOf(w.moon), Authorities: mustAuthorities(t, certsOf(w.root), nil)}, w.moon, payloads(w.moon, w.middle), 0, now},
+		{"without the chain that is wanted", Remote{Certificates: certsOf(self), Authorities: mustAuthorities(t, certsOf(w.root), nil)}, self, payloads(self), Untrusted, now},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := c.remote.check(); err != nil {
+				t.Fatal(err)
+			}
+			err := c.remote.verify(Identity{}, mustID(t, "moon.example.org"), signedBy(t, c.peer.key), c.certs, testProof(), c.at)
+			if c.reason != 0 {
+				wantReason(t, err, c.reason)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestRemoteCheck(t *testing.T) {
+	w := newWorld(t)
+	s, err := NewSecrets(SharedSecret{Secret: Secret("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := []stdcrypto.PublicKey{w.moon.key.Public()}
+	for text, r := range map[string]*Remote{
+		"no way":               {},
+		"secrets and with key": {Secrets: s, Certificates: certsOf(w.moon)},
+		"certificates and":     {ID: mustID(t, "moon"), Keys: keys, Certificates: certsOf(w.moon)},
+		"names nobody":         {Keys: keys},
+		"P-224":                {ID: mustID(t, "moon"), Keys: []stdcrypto.PublicKey{testKeys()["P-224"].Public()}},
+		"more than 8":          {ID: mustID(t, "moon"), Keys: slices.Repeat(keys, 9)},
+	} {
+		if err := r.check(); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("got %v, want an error with %q", err, text)
+		}
+	}
+}
