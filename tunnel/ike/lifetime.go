@@ -1,0 +1,106 @@
+package ike
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/warrenvpn/warren/tunnel/ike/message"
+)
+
+// The times of an IKE SA: rekeying, reauthentication, its end, signs of life, NAT keepalives.
+
+func (sa *ikeSA) startLifetimes() {
+	e, c, l := sa.e, &sa.peer.cfg, &sa.life
+	if c.RekeyTime > 0 {
+		l.rekeyAt = e.now.Add(max(time.Second, c.RekeyTime-upTo(e, c.RandTime)))
+		l.hardAt = e.now.Add(c.RekeyTime + c.OverTime)
+		e.timers.set(&l.rekey, l.rekeyAt, sa.rekeyNow)
+		e.timers.set(&l.hard, l.hardAt, func() { sa.terminate(errLifetime) })
+	}
+	if c.ReauthTime > 0 && !c.template() && sa.initiator {
+		e.timers.set(&l.reauth, e.now.Add(max(time.Second, c.ReauthTime-upTo(e, c.RandTime))), sa.reauthenticate)
+	}
+	sa.watchPeer()
+	if sa.nat.us {
+		sa.keepAlive()
+	}
+}
+
+func (sa *ikeSA) stopLifetimes() {
+	l := &sa.life
+	for _, t := range []*timer{&l.rekey, &l.reauth, &l.hard, &l.dpd, &l.keepalive} {
+		sa.e.timers.stop(t)
+	}
+}
+
+// rekeyNow begins to rekey, unless that is on its way.
+func (sa *ikeSA) rekeyNow() {
+	if sa.alive() && sa.swap.theirs == nil && !sa.queued(func(r request) bool { _, ok := r.(*rekeyIKE); return ok }) && sa.swap.ours == nil {
+		sa.enqueue(&rekeyIKE{})
+	}
+}
+
+func (sa *ikeSA) rekeyLater(d time.Duration) {
+	if sa.alive() {
+		sa.e.timers.set(&sa.life.rekey, sa.e.now.Add(sa.e.jitter(d)), sa.rekeyNow)
+	}
+}
+
+// reauthenticate makes another IKE SA with the same children, which then takes the place of this one.
+func (sa *ikeSA) reauthenticate() {
+	if names := sa.liveChildren(); len(names) > 0 {
+		sa.log(slog.LevelInfo, nil, "authenticating anew")
+		sa.peer.connect(names, sa)
+	}
+}
+
+func (sa *ikeSA) liveChildren() []string {
+	var names []string
+	for _, c := range sa.children {
+		if c.live() {
+			names = appendNew(names, c.is.Name)
+		}
+	}
+	return names
+}
+
+// watchPeer asks a peer that was silent for too long for a sign of life (RFC 7296 section 2.4).
+func (sa *ikeSA) watchPeer() {
+	delay := sa.peer.cfg.DPDDelay
+	if delay <= 0 || !sa.alive() {
+		return
+	}
+	due := sa.life.heard.Add(delay)
+	if !due.After(sa.e.now) {
+		if sa.out.pending == nil && len(sa.out.queue) == 0 {
+			sa.enqueue(probe{}) // else the request that is out is question enough
+		}
+		due = sa.e.now.Add(delay)
+	}
+	sa.e.timers.set(&sa.life.dpd, due, sa.watchPeer)
+}
+
+// keepAlive keeps the mapping of the NAT before us where no ESP tunnel does (RFC 3948 section 2.3).
+func (sa *ikeSA) keepAlive() {
+	if len(sa.children) == 0 {
+		sa.send(sa.path, [][]byte{{0xff}})
+	}
+	sa.e.timers.set(&sa.life.keepalive, sa.e.now.Add(sa.e.cfg.Keepalive), sa.keepAlive)
+}
+
+// terminate ends an IKE SA and tells the peer, as far as there is one that could be told.
+func (sa *ikeSA) terminate(reason error) {
+	switch sa.state {
+	case established:
+		sa.become(deleting, reason)
+	case authenticating:
+		// The peer may believe that it is established by now.
+		if p := sa.out.pending; p != nil && p.exchange == message.IKEAuth {
+			sa.become(deleting, reason)
+			return
+		}
+		sa.become(dead, reason)
+	case initiating, halfOpen:
+		sa.become(dead, reason)
+	}
+}
