@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ func newSites(t testing.TB, ctx context.Context, tm timers, ospf bool) *sites {
 	t.Helper()
 	l := lab.ForTest(t, append(lab.BIRDPrograms, "ping", "sysctl")...)
 	s := &sites{t: t, lab: l, program: build(t), routers: map[int]*router{}, gateways: map[gatewayID]*gateway{}, timers: tm}
+	t.Cleanup(s.askToEnd)
 	s.internet = s.host("internet", "net.ipv6.conf.all.forwarding=1")
 	for n := 1; n <= siteCount; n++ {
 		// The hash of what has ports includes them, so that flows between two addresses are spread.
@@ -82,6 +84,17 @@ func newSites(t testing.TB, ctx context.Context, tm timers, ospf bool) *sites {
 	return s
 }
 
+// askToEnd has all gateways leave at once; the lab would ask one after the other.
+func (s *sites) askToEnd() {
+	for _, g := range s.gateways {
+		if g.warren != nil {
+			if err := g.warren.Signal(syscall.SIGTERM); err != nil {
+				s.t.Error(err)
+			}
+		}
+	}
+}
+
 func (s *sites) must(err error) {
 	s.t.Helper()
 	if err != nil {
@@ -103,7 +116,7 @@ func (s *sites) host(name string, sysctls ...string) *lab.Host {
 // addGateway makes a gateway's two hosts and their links.
 func (s *sites) addGateway(id gatewayID) {
 	s.t.Helper()
-	g := &gateway{id: id, outside: s.host("o"+id.String()), inside: s.host("i"+id.String(), "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")}
+	g := &gateway{id: id, outside: s.host("o" + id.String()), inside: s.host("i"+id.String(), "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")}
 	s.gateways[id] = g
 	s.must(s.lab.Connect(lab.Link{A: g.outside, B: s.internet, AddrsA: []string{id.public() + "/64"}, AddrsB: []string{id.router() + "/64"}}))
 	s.must(g.outside.IP("route", "add", "default", "via", id.router()))
