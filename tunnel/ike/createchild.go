@@ -3,6 +3,7 @@ package ike
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
@@ -46,7 +47,11 @@ func (r *newChild) done(sa *ikeSA, payloads []message.Payload) {
 		if err == nil {
 			err = sa.finishChild(a)
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errPeerClosed):
+			sa.e.cfg.SPIs.Release(o.spi)
+			sa.peer.closed(r.cfg, err)
+		case err != nil:
 			sa.dropOffer(o)
 			sa.peer.childFailed(sa, r.cfg.Name, err)
 		}
@@ -106,8 +111,24 @@ func (sa *ikeSA) completeOffer(o *offer, payloads []message.Payload, finish func
 	}
 	sa.followUp(a.choice, payloads, func(shared [][]byte, err error) {
 		a.shared = append(a.shared, shared...)
+		if err == nil && slices.Contains(sa.out.early, a.out) {
+			err = errPeerClosed
+		}
 		finish(a, err)
 	})
+}
+
+// making says whether a child may exist at the peer of which we do not know yet, since the answer is on its way.
+func (sa *ikeSA) making() bool {
+	p := sa.out.pending
+	if p == nil {
+		return false
+	}
+	switch p.req.(type) {
+	case *newChild, *rekeyChild, *followUpKE:
+		return true
+	}
+	return false
 }
 
 // handleCreateChild finds out what a CREATE_CHILD_SA request is for, and whether now is a time for it (RFC 7296 section 2.25).

@@ -104,6 +104,9 @@ func (sa *ikeSA) deleted(spis []uint32) (ours []uint32) {
 	for _, spi := range spis {
 		c := sa.childByOut(spi)
 		if c == nil {
+			if sa.making() && len(sa.out.early) < maxChildren {
+				sa.out.early = append(sa.out.early, spi)
+			}
 			continue
 		}
 		if c.state != deletingChild {

@@ -214,9 +214,11 @@ func (p *peer) childFailed(sa *ikeSA, name string, err error) {
 }
 
 // childClosed does the close action of a child that ended by itself or by the peer.
-func (p *peer) childClosed(c *child, reason error) {
-	if !p.hasChild(c.is.Name) {
-		p.act(c.cfg.CloseAction, c.is.Name, reason)
+func (p *peer) childClosed(c *child, reason error) { p.closed(c.cfg, reason) }
+
+func (p *peer) closed(cfg *ChildConfig, reason error) {
+	if !p.hasChild(cfg.Name) {
+		p.act(cfg.CloseAction, cfg.Name, reason)
 	}
 }
 
@@ -273,7 +275,7 @@ func (p *peer) terminate(name string) {
 
 // rekey rekeys a child, or the IKE SAs.
 func (p *peer) rekey(name string) {
-	for _, sa := range p.sas {
+	for _, sa := range slices.Clone(p.sas) {
 		switch {
 		case !sa.alive():
 		case name == "":
@@ -298,7 +300,7 @@ func (p *peer) settle(sa *ikeSA, hs *handshake) {
 	if p.cfg.template() {
 		return
 	}
-	for _, o := range p.sas {
+	for _, o := range slices.Clone(p.sas) {
 		// Both sides initiated at once. As with rekeying, the one with the lower nonce goes, by its initiator.
 		if o != sa && o.alive() && o.initiator != sa.initiator && o.low != nil && sa.life.born.Before(o.life.established) {
 			ours, loser, winner := sa, sa, o

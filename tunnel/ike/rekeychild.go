@@ -75,6 +75,9 @@ func (r *rekeyChild) lost(sa *ikeSA, _ error) { r.end(sa) }
 // made goes on with what our exchange made.
 func (r *rekeyChild) made(sa *ikeSA, c *child, nonces crypto.Nonces) {
 	old := r.old
+	if old.theirs != nil {
+		sa.log(slog.LevelDebug, nil, "both sides rekeyed child %q at once", old.is.Name)
+	}
 	if old.yielded || old.theirs != nil && bytes.Compare(lowest(nonces), old.low) < 0 {
 		c.become(redundant, errRekeyLost)
 		sa.enqueue(&deleteChild{child: c, reason: errRekeyLost})
@@ -117,6 +120,7 @@ func (r *rekeyChild) failed(sa *ikeSA) {
 
 func (r *rekeyChild) refused(sa *ikeSA, o *offer, n *message.Notify) {
 	group, again := retryGroup(o.cfg, o.group, n)
+	sa.log(slog.LevelDebug, refusedChild(o, n), "child %q is not rekeyed now", r.old.is.Name)
 	switch {
 	case again && !r.tried && r.old.live():
 		sa.enqueueFirst(&rekeyChild{old: r.old, group: group, tried: true})
@@ -141,6 +145,8 @@ func (sa *ikeSA) handleRekeyChild(rekey *message.Notify, nonce []byte, payloads 
 		old = sa.childByOut(spi)
 	}
 	switch {
+	case old == nil && sa.making():
+		return replyNotify(message.TemporaryFailure)
 	case old == nil:
 		return reply{payloads: []message.Payload{message.NotifySPI(message.ChildSANotFound, message.ProtocolESP, spi)}}
 	case !old.live() || old.theirs != nil:

@@ -117,6 +117,9 @@ func (r *rekeyIKE) accept(sa *ikeSA, payloads []message.Payload) (proposal.Choic
 // made goes on with the IKE SA that our exchange made.
 func (r *rekeyIKE) made(sa, fresh *ikeSA, nonces crypto.Nonces) {
 	theirs := sa.swap.theirs
+	if theirs != nil {
+		sa.log(slog.LevelDebug, nil, "both sides rekeyed the IKE SA at once")
+	}
 	if !sa.alive() || theirs != nil && bytes.Compare(lowest(nonces), sa.swap.low) < 0 {
 		fresh.swap.redundant = true
 		fresh.become(deleting, errRekeyLost)

@@ -25,6 +25,8 @@ type outgoing struct {
 	next    uint32 // message ID of the next request
 	pending *pending
 	queue   []request
+	// early are the peer's SPIs that it deleted while our request is out, which may have made them.
+	early []uint32
 }
 
 // A pending request is one that is not answered.
@@ -84,7 +86,7 @@ func (sa *ikeSA) ask(exchange message.ExchangeType, payloads []message.Payload, 
 func (sa *ikeSA) transmit(exchange message.ExchangeType, datagrams [][]byte, r request) {
 	p := &pending{id: sa.out.next, exchange: exchange, datagrams: datagrams, req: r}
 	sa.out.next++
-	sa.out.pending = p
+	sa.out.pending, sa.out.early = p, nil
 	sa.send(sa.path, datagrams)
 	sa.awaitAnswer(p)
 }

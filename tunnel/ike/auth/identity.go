@@ -78,9 +78,6 @@ func (id Identity) IsAny() bool { return id == Identity{} }
 // IsPattern says whether several identities may be meant.
 func (id Identity) IsPattern() bool { return id.pattern || id.IsAny() }
 
-// Type is the type of the payload, 0 for "%any".
-func (id Identity) Type() message.IDType { return id.kind }
-
 // String is a text from which ParseIdentity makes an identity that is equal. It is safe for terminals and logs.
 func (id Identity) String() string {
 	if id.IsAny() {

@@ -193,6 +193,9 @@ func TestMatch(t *testing.T) {
 		{"keyid:abc", "keyid:abc", MatchExact},
 		{"moon", "%any", NoMatch},
 		{"*.org", "%any", NoMatch},
+		{"*.org", "*.example.org", NoMatch},
+		{"C=*, CN=moon", "C=CH, CN=*", NoMatch},
+		{"192.0.0.0/16", "192.0.2.0/24", NoMatch},
 	} {
 		got := mustID(t, c.pattern).Match(mustID(t, c.id))
 		if c.want == MatchAny+1 && got > MatchAny && got < MatchExact || got == c.want {

@@ -2,15 +2,15 @@ package auth
 
 import (
 	stdcrypto "crypto"
+	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"crypto/x509/pkix"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
 	"github.com/warrenvpn/warren/tunnel/ike/message"
@@ -219,6 +219,47 @@ func TestVerifyIdentity(t *testing.T) {
 	if _, err := OfPayload(message.ID{Type: message.IDDERASN1DN, Data: bare.cert.RawSubject}); err == nil {
 		t.Error("an empty subject is an identity")
 	}
+}
+
+func TestPatternsAreNotConfirmed(t *testing.T) {
+	w := newWorld(t)
+	for _, pattern := range []string{"%any", "*.example.org", "*@example.org", "192.0.2.0/24", "C=CH, O=example, CN=*"} {
+		if Confirms(w.moon.cert, mustID(t, pattern)) {
+			t.Errorf("%s is confirmed", pattern)
+		}
+	}
+}
+
+// publicOnly has a public key to put into a certificate.
+type publicOnly struct {
+	stdcrypto.Signer
+	public stdcrypto.PublicKey
+}
+
+func (p publicOnly) Public() stdcrypto.PublicKey { return p.public }
+
+// A long modulus would make each signature expensive to check, so that such certificates are not looked at.
+func TestVerifyOversizedKey(t *testing.T) {
+	w := newWorld(t)
+	huge := publicOnly{public: &rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), maxRSA), big.NewInt(1)), E: 65537}}
+	peer, above := issue(t, w.middle, "moon", huge, host), issue(t, w.root, "huge", huge, authority)
+	r := &Remote{Authorities: mustAuthorities(t, certsOf(w.root), nil)}
+	verify := func(signer *entity, sent ...*entity) error {
+		return r.verify(Identity{}, mustID(t, "moon.example.org"), signedBy(t, signer.key), payloads(sent...), testProof(), now)
+	}
+	wantReason(t, verify(w.moon, peer, w.middle), NoCertificate, "8193 bits")
+	wantReason(t, verify(w.moon, w.moon, above), Untrusted, "8193 bits")
+	if err := verify(w.moon, w.moon, above, w.middle); err != nil {
+		t.Error(err)
+	}
+	wantReason(t, verify(w.moon, w.moon, w.evilMiddle), Untrusted)
+	der, err := x509.MarshalPKIXPublicKey(huge.public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := &Remote{ID: mustID(t, "moon"), Keys: []stdcrypto.PublicKey{w.moon.key.Public()}}
+	err = raw.verify(Identity{}, mustID(t, "moon"), signedBy(t, w.evilMoon.key), []*message.Cert{{Encoding: message.CertRawPublicKey, Data: der}}, testProof(), now)
+	wantReason(t, err, WrongSignature)
 }
 
 func TestVerifyKeyIdentifier(t *testing.T) {
