@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,7 @@ import (
 var ErrKey = errors.New("not a WireGuard key")
 
 // Key is a private or a preshared key. Whatever formats it through package fmt, encoding/json or log/slog gets the word
-// "secret" instead; Base64 and Hex, called by name, give it out. The zero Key stands for none.
+// "secret" instead; Base64, called by name, gives it out. The zero Key stands for none.
 type Key [32]byte
 
 // PublicKey is a peer's public key; it prints as wg(8) prints it.
@@ -61,9 +60,6 @@ func (k Key) IsZero() bool { return subtle.ConstantTimeCompare(k[:], make([]byte
 // Base64 is the secret itself, in the form of wg(8).
 func (k Key) Base64() string { return base64.StdEncoding.EncodeToString(k[:]) }
 
-// Hex is the secret itself, in the form of the UAPI.
-func (k Key) Hex() string { return hex.EncodeToString(k[:]) }
-
 // Format implements fmt.Formatter for every verb, so that no %v, %x or %#v shows a secret.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden(k)) }
 
@@ -80,9 +76,6 @@ func hidden(k Key) string {
 // String is the key in base64, as wg(8) prints it.
 func (k PublicKey) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
 
-// Hex is the key in the form of the UAPI.
-func (k PublicKey) Hex() string { return hex.EncodeToString(k[:]) }
-
 // IsZero reports whether there is no key.
 func (k PublicKey) IsZero() bool { return k == PublicKey{} }
 
@@ -91,36 +84,25 @@ func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), ni
 
 // ParseKey reads a private or preshared key as wg(8) does: 44 characters of base64, no white space, no stray bits in the last.
 func ParseKey(text string) (Key, error) {
-	k, err := decode(text, 44, base64.StdEncoding.Strict().DecodeString)
+	k, err := decode(text)
 	return Key(k), err
 }
 
 // ParsePublicKey reads a public key as wg(8) does.
 func ParsePublicKey(text string) (PublicKey, error) {
-	k, err := decode(text, 44, base64.StdEncoding.Strict().DecodeString)
-	return PublicKey(k), err
-}
-
-// ParseKeyHex reads a private or preshared key of the UAPI: 64 hexadecimal digits.
-func ParseKeyHex(text string) (Key, error) {
-	k, err := decode(text, 64, hex.DecodeString)
-	return Key(k), err
-}
-
-// ParsePublicKeyHex reads a public key of the UAPI.
-func ParsePublicKeyHex(text string) (PublicKey, error) {
-	k, err := decode(text, 64, hex.DecodeString)
+	k, err := decode(text)
 	return PublicKey(k), err
 }
 
 // decode checks the length first: encoding/base64 skips line ends, and its errors quote what they met.
-func decode(text string, length int, f func(string) ([]byte, error)) (k [32]byte, err error) {
+func decode(text string) (k [32]byte, err error) {
+	const length = 44
 	if len(text) != length {
 		return k, fmt.Errorf("%w: %d characters, want %d", ErrKey, len(text), length)
 	}
-	raw, err := f(text)
+	raw, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil || len(raw) != len(k) {
-		return k, fmt.Errorf("%w: %s", ErrKey, map[int]string{44: "not base64 of 32 octets", 64: "not hexadecimal"}[length])
+		return k, fmt.Errorf("%w: not base64 of 32 octets", ErrKey)
 	}
 	return [32]byte(raw), nil
 }

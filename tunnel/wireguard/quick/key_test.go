@@ -1,6 +1,7 @@
 package quick
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,12 +61,13 @@ func TestKeysAsWg(t *testing.T) {
 
 // The key pair of RFC 7748 section 6.1.
 func TestPublicVector(t *testing.T) {
-	k, err := ParseKeyHex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")
+	private, err := hex.DecodeString("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const want = "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
-	if got := k.Public().Hex(); got != want {
+	public := Key(private).Public()
+	if got := hex.EncodeToString(public[:]); got != want {
 		t.Fatalf("public key %s, want %s", got, want)
 	}
 }
@@ -83,11 +85,6 @@ func TestParseKeyStrict(t *testing.T) {
 			t.Errorf("%q: %v, want ErrKey", bad, err)
 		} else if len(bad) > 20 && strings.Contains(err.Error(), bad[:20]) {
 			t.Errorf("the error shows the key: %v", err)
-		}
-	}
-	for _, bad := range []string{"", strings.Repeat("0", 63), strings.Repeat("0", 66), strings.Repeat("g", 64)} {
-		if _, err := ParseKeyHex(bad); !errors.Is(err, ErrKey) {
-			t.Errorf("%q: %v, want ErrKey", bad, err)
 		}
 	}
 }
@@ -112,8 +109,8 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	out.Write(b)
 	slog.New(slog.NewTextHandler(&out, nil)).Info("m", "key", k, "config", c)
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "key", k, "config", c)
-	printed := out.String()
-	for _, leak := range []string{k.Base64(), k.Hex(), k.Hex()[:16], strings.ToUpper(k.Hex()[:16]), fmt.Sprint(k[0], k[1], k[2]),
+	printed, hexed := out.String(), hex.EncodeToString(k[:])
+	for _, leak := range []string{k.Base64(), hexed, hexed[:16], strings.ToUpper(hexed[:16]), fmt.Sprint(k[0], k[1], k[2]),
 		fmt.Sprintf("%d,%d,%d", k[0], k[1], k[2]), fmt.Sprintf("%#x, %#x", k[0], k[1])} {
 		if strings.Contains(strings.ToLower(printed), strings.ToLower(leak)) {
 			t.Errorf("a secret was printed as %q", leak)
