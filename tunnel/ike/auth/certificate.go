@@ -88,7 +88,7 @@ func (p *KeyPair) check() error {
 // nothing that signed itself, for a peer takes its trust anchors from nobody.
 func (p *KeyPair) sent() []*x509.Certificate {
 	sent := []*x509.Certificate{p.Certificate}
-	for len(sent) <= maxPeerCertificates {
+	for len(sent) < maxPeerCertificates {
 		next := p.issuerOf(sent[len(sent)-1])
 		if next == nil || bytes.Equal(next.RawSubject, next.RawIssuer) {
 			break

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
 	"github.com/warrenvpn/warren/tunnel/ike/message"
@@ -25,6 +24,16 @@ type Local struct {
 	Keys []stdcrypto.Signer
 	// PSS asks for RSASSA-PSS in place of RSASSA-PKCS1-v1_5 with RSA keys; a peer must know RFC 7427 then.
 	PSS bool
+
+	candidates []candidate // of KeyPairs or Keys, made by check
+}
+
+// A candidate is a key that we could sign with.
+type candidate struct {
+	key   stdcrypto.Signer
+	certs []*message.Cert // to be sent with it
+	// leadsTo are the hashes by which a peer may say that it trusts an authority of the chain; none for a raw public key.
+	leadsTo map[[sha1.Size]byte]bool
 }
 
 // check completes a Local.
@@ -38,15 +47,22 @@ func (l *Local) check() error {
 	if ways != 1 {
 		return fmt.Errorf("our side has %d ways to prove itself, wanted one of secrets, certificates and raw public keys", ways)
 	}
+	l.candidates = nil
 	for _, key := range l.Keys {
 		if err := checkKey(key.Public()); err != nil {
 			return fmt.Errorf("our raw public key: %w", err)
 		}
+		der, err := x509.MarshalPKIXPublicKey(key.Public())
+		if err != nil {
+			return fmt.Errorf("our raw public key: %w", err)
+		}
+		l.candidates = append(l.candidates, candidate{key: key, certs: []*message.Cert{{Encoding: message.CertRawPublicKey, Data: der}}})
 	}
 	for _, p := range l.KeyPairs {
 		if err := p.check(); err != nil {
 			return fmt.Errorf("our side: %w", err)
 		}
+		l.candidates = append(l.candidates, p.candidate())
 	}
 	if len(l.KeyPairs) > 0 {
 		if err := l.identify(); err != nil {
@@ -86,67 +102,52 @@ func (l *Local) sign(peer Identity, p proof) (*message.Auth, []*message.Cert, er
 		return &message.Auth{Method: message.AuthSharedKey, Data: crypto.SharedKey(p.prf, secret, p.octets)}, nil, nil
 	}
 	var failures []error
-	for _, c := range l.candidates(p.requests) {
+	for _, c := range l.preferred(p.requests) {
 		method, data, err := crypto.Sign(c.key, p.octets, crypto.Signing{PeerHashes: p.hashes, PSS: l.PSS})
 		if err == nil {
-			return authPayload(method, data), c.certs(), nil
+			return authPayload(method, data), c.certs, nil
 		}
 		failures = append(failures, err)
 	}
 	return nil, nil, fmt.Errorf("proving %v: %w", l.ID, errors.Join(failures...))
 }
 
-// A candidate is a key that we could sign with.
-type candidate struct {
-	key  stdcrypto.Signer
-	pair *KeyPair // nil for a raw public key
-}
-
-// candidates are the keys, first those whose certificates lead to an authority that the peer trusts.
-func (l *Local) candidates(requests []*message.CertReq) []candidate {
-	var all, others []candidate
-	for _, p := range l.KeyPairs {
-		if p.leadsTo(requests) {
-			all = append(all, candidate{p.Key, p})
+// preferred are the candidates, first those whose certificates lead to an authority that the peer trusts.
+func (l *Local) preferred(requests []*message.CertReq) []candidate {
+	var first, others []candidate
+	for _, c := range l.candidates {
+		if c.answers(requests) {
+			first = append(first, c)
 		} else {
-			others = append(others, candidate{p.Key, p})
+			others = append(others, c)
 		}
 	}
-	for _, key := range l.Keys {
-		others = append(others, candidate{key, nil})
-	}
-	return append(all, others...)
+	return append(first, others...)
 }
 
-// leadsTo says whether one of the authorities that a peer trusts is in the chain or has issued its last certificate.
-func (p *KeyPair) leadsTo(requests []*message.CertReq) bool {
-	wanted := make(map[[sha1.Size]byte]bool)
+func (c *candidate) answers(requests []*message.CertReq) bool {
 	for _, r := range requests {
-		if r.Encoding == message.CertX509Signature {
-			for _, h := range r.Hashes() {
-				wanted[h] = true
+		if r.Encoding != message.CertX509Signature {
+			continue
+		}
+		for _, h := range r.Hashes() {
+			if c.leadsTo[h] {
+				return true
 			}
 		}
 	}
-	chain := p.sent()
-	if top := p.issuerOf(chain[len(chain)-1]); top != nil {
-		chain = append(chain, top)
-	}
-	return len(wanted) > 0 && slices.ContainsFunc(chain, func(c *x509.Certificate) bool { return wanted[keyHash(c)] })
+	return false
 }
 
-func (c *candidate) certs() []*message.Cert {
-	if c.pair == nil {
-		// The key has been checked to be of a kind that can be marshalled.
-		der, err := x509.MarshalPKIXPublicKey(c.key.Public())
-		if err != nil {
-			return nil
-		}
-		return []*message.Cert{{Encoding: message.CertRawPublicKey, Data: der}}
+func (p *KeyPair) candidate() candidate {
+	c := candidate{key: p.Key, leadsTo: make(map[[sha1.Size]byte]bool)}
+	sent := p.sent()
+	for _, cert := range sent {
+		c.certs = append(c.certs, &message.Cert{Encoding: message.CertX509Signature, Data: cert.Raw})
+		c.leadsTo[keyHash(cert)] = true
 	}
-	var certs []*message.Cert
-	for _, cert := range c.pair.sent() {
-		certs = append(certs, &message.Cert{Encoding: message.CertX509Signature, Data: cert.Raw})
+	if top := p.issuerOf(sent[len(sent)-1]); top != nil {
+		c.leadsTo[keyHash(top)] = true
 	}
-	return certs
+	return c
 }

@@ -58,7 +58,10 @@ func TestSignChoosesCertificate(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	l.KeyPairs = l.KeyPairs[1:]
+	l = &Local{ID: l.ID, KeyPairs: l.KeyPairs[1:]}
+	if err := l.check(); err != nil {
+		t.Fatal(err)
+	}
 	p := testProof()
 	p.hashes = nil
 	if _, _, err := l.sign(Identity{}, p); err == nil || !strings.Contains(err.Error(), "SIGNATURE_HASH_ALGORITHMS") {

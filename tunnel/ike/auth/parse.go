@@ -80,7 +80,7 @@ func parseIdentity(text string) (Identity, error) {
 		return OfAddr(a), nil
 	}
 	if strings.ContainsAny(text, ":/%") {
-		return Identity{}, fmt.Errorf("no address, name or distinguished name; a key identifier is written keyid:...")
+		return Identity{}, fmt.Errorf("no address, name or distinguished name; a key identifier is written as in keyid:text")
 	}
 	return parseName(message.IDFQDN, text)
 }
