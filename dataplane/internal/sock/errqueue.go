@@ -24,7 +24,7 @@ type Error struct {
 	MTU int
 	// Code says what else it was.
 	Code string
-	// Quote is the beginning of the message: of a datagram, its payload; of an IPv4 raw socket's, the IP header first.
+	// Quote is the beginning of the message, behind the headers that the kernel put in front of it.
 	Quote []byte
 }
 

@@ -112,6 +112,35 @@ func errorsOf(t *testing.T, s *Sockets, q *Queue, to netip.AddrPort, msgs []Mess
 	}
 }
 
+// TestRefusedPeerCostsNobodyElse: the ICMP error that one message earned is reported by the next system call; it must not
+// cost the message that call sends.
+func TestRefusedPeerCostsNobodyElse(t *testing.T) {
+	for _, at := range []netip.AddrPort{loopback4, loopback6} {
+		a, _ := open(t, at)
+		b, _ := open(t, at)
+		fd := a.Queues[0]
+		good, _ := Local(b.Queues[0])
+		bad, _ := Local(b.ClearDF)
+		_ = unix.Close(b.ClearDF)
+		b.ClearDF = -1
+		var names [2]Name
+		var iovs [2]unix.Iovec
+		toGood, toBad := message([]byte("hello"), good, &names[0], &iovs[0]), message([]byte("hello"), bad, &names[1], &iovs[1])
+		for range 5 {
+			if _, errno := Send(fd, toBad); errno != 0 {
+				t.Fatal(errno)
+			}
+			poll := []unix.PollFd{{Fd: int32(fd)}}
+			if n, err := unix.Poll(poll, 5000); n != 1 || poll[0].Revents&unix.POLLERR == 0 {
+				t.Fatal("no error: ", n, err)
+			}
+			if n, errno := Send(fd, toGood); n != 1 || errno != 0 {
+				t.Errorf("%v: %d sent, %v", at.Addr(), n, errno)
+			}
+		}
+	}
+}
+
 // TestCloseWaitsForUsers: a descriptor must not be closed under who uses it.
 func TestCloseWaitsForUsers(t *testing.T) {
 	s, _ := open(t, loopback4)

@@ -155,6 +155,11 @@ func openIn(t *testing.T, ns, local string, queues int) *Socket {
 // others are left aside. The receiver is free again then.
 func provoke(t *testing.T, s *Socket, r dataplane.Receiver, to string, spi uint32, size int, df bool) dataplane.PathError {
 	t.Helper()
+	return provokeWith(t, s, r, spi, func() []dataplane.Frame { return frames(s, to, spi, 1, size, df) })
+}
+
+func provokeWith(t *testing.T, s *Socket, r dataplane.Receiver, spi uint32, fresh func() []dataplane.Frame) dataplane.PathError {
+	t.Helper()
 	told, stop := make(chan dataplane.PathError, 1), make(chan struct{})
 	defer close(stop)
 	go func() {
@@ -176,7 +181,7 @@ func provoke(t *testing.T, s *Socket, r dataplane.Receiver, to string, spi uint3
 	}()
 	sender, deadline := s.NewSender(), time.After(5*time.Second)
 	for {
-		sender.Send(frames(s, to, spi, 1, size, df))
+		sender.Send(fresh())
 		select {
 		case e := <-told:
 			return e
@@ -220,8 +225,23 @@ func TestErrorsOnTheWay(t *testing.T) {
 					}
 				}
 			}
+			looksLikeIP(t, s, f)
 			fits(t, s, peer, f)
 		})
+	}
+}
+
+// looksLikeIP: an ESP packet that could be taken for an IPv4 header of protocol 50 is quoted from its first byte all the same.
+func looksLikeIP(t *testing.T, s *Socket, f family) {
+	t.Helper()
+	const spi = 0x45000001
+	e := provokeWith(t, s, s.Receivers()[spi%2], spi, func() []dataplane.Frame {
+		fs := frames(s, f.gone, spi, 1, 100, true)
+		fs[0].Data[9] = protocolESP
+		return fs
+	})
+	if len(e.Quote) < 10 || e.Quote[9] != protocolESP {
+		t.Errorf("quotes % x", e.Quote)
 	}
 }
 

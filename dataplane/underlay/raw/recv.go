@@ -51,8 +51,11 @@ func (r *receiver) take(rx *dataplane.Rx) {
 		if r.s.place.V6 {
 			t.TOS = trafficClass(r.q.Control(i))
 		} else {
-			hdr := headerLen(data)
-			if hdr == 0 {
+			hdr := 0
+			if len(data) >= 20 {
+				hdr = int(data[0]&0xf) * 4
+			}
+			if hdr < 20 || hdr > len(data) {
 				continue // the kernel delivers no such packet
 			}
 			t.Data, t.TOS = data[hdr:], data[1]
@@ -63,26 +66,12 @@ func (r *receiver) take(rx *dataplane.Rx) {
 	}
 }
 
-// report hands on the ICMP errors. What they quote begins, on IPv4, with the outer header that was sent.
+// report hands on the ICMP errors. What they quote begins with the ESP packet: the kernel takes the outer header off.
 func (r *receiver) report(errs []sock.Error, rx *dataplane.Rx) {
 	for _, e := range errs {
 		e.Remote = withoutPort(e.Remote)
-		if hdr := headerLen(e.Quote); !r.s.place.V6 && hdr > 0 && e.Quote[0]>>4 == 4 && e.Quote[9] == protocolESP {
-			e.Quote = e.Quote[hdr:]
-		}
 		rx.Errors = append(rx.Errors, dataplane.PathError(e))
 	}
-}
-
-// headerLen is the length of the IPv4 header that b begins with, or 0 where there is none.
-func headerLen(b []byte) int {
-	if len(b) < 20 {
-		return 0
-	}
-	if n := int(b[0]&0xf) * 4; n >= 20 && n <= len(b) {
-		return n
-	}
-	return 0
 }
 
 func withoutPort(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), 0) }
