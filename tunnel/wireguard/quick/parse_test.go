@@ -39,7 +39,7 @@ Endpoint = [2001:db8::1]:51820
 PersistentKeepalive = 25
 	[PEER]	` + "\r" + `
 PublicKey = ` + key3 + `
-AllowedIPs =
+
 Endpoint = vpn.example.org:443
 PersistentKeepalive = OFF
 Endpoint = 192.0.2.1:1
@@ -189,6 +189,7 @@ func TestEdges(t *testing.T) {
 		"[Interface]\n=1":              "NAME = VALUE",
 		"\ufeff[Interface]\n":          "NAME = VALUE",
 		"[Interface]\nPostUp = a\x00b": "NUL",
+		"[Peer]\nAllowedIPs=":          "AllowedIPs: \"\" is not an address",
 		"[Interface]\nDNS = ;":         "neither an address nor a domain",
 	}
 	for text, want := range cases {

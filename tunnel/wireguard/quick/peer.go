@@ -40,11 +40,8 @@ func (p *parser) peerSetting(here at, value string) {
 	}
 }
 
-// allowedIPs adds to those of the peer's lines before. No value at all is allowed: the peer may send from nowhere.
+// allowedIPs adds to those of the peer's lines before. A peer without any has no such line: wg(8) takes no empty one.
 func (p *parser) allowedIPs(here at, peer *Peer, value string) {
-	if value == "" {
-		return
-	}
 	const want = "addresses or prefixes, separated by commas"
 	for _, word := range commaParts(here, value) {
 		if strings.HasPrefix(word.text, "+") || strings.HasPrefix(word.text, "-") {
