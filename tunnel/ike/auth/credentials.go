@@ -50,6 +50,13 @@ func proofOf(p ike.Proof) proof { return proof{p.PRF, p.Octets, p.PeerHashes, p.
 // LocalID implements ike.Credentials.
 func (c *Credentials) LocalID() message.ID { return c.localID }
 
+// IsLocalID says whether a peer that asks for an identity means us: names and distinguished names are compared as such, for
+// there are several ways to write or encode each.
+func (c *Credentials) IsLocalID(p message.ID) bool {
+	id, err := OfPayload(p)
+	return err == nil && id.Equal(c.local.ID)
+}
+
 // RemoteID implements ike.Credentials: the peer's identity unless it is a pattern.
 func (c *Credentials) RemoteID() (message.ID, bool) {
 	id, err := c.remote.ID.Payload()
@@ -77,19 +84,17 @@ func (c *Credentials) identity(p message.ID) (Identity, error) {
 // Requests implements ike.Credentials.
 func (c *Credentials) Requests() []*message.CertReq { return c.remote.requests() }
 
-// Sign implements ike.Credentials. Where the secret depends on who the peer is and the configuration has a pattern for that,
-// SignFor is needed.
+// Sign implements ike.Credentials. The secret for a peer that is not known yet is that of its configured identity.
 func (c *Credentials) Sign(p ike.Proof) (*message.Auth, []*message.Cert, error) {
-	return c.local.sign(c.remote.ID, proofOf(p))
-}
-
-// SignFor is Sign for a peer whose identity is known, as a responder does.
-func (c *Credentials) SignFor(peer message.ID, p ike.Proof) (*message.Auth, []*message.Cert, error) {
-	id, err := c.identity(peer)
-	if err != nil {
-		return nil, nil, err
+	peer := c.remote.ID
+	if p.Peer.Type != 0 {
+		id, err := c.identity(p.Peer)
+		if err != nil {
+			return nil, nil, err
+		}
+		peer = id
 	}
-	return c.local.sign(id, proofOf(p))
+	return c.local.sign(peer, proofOf(p))
 }
 
 // Verify implements ike.Credentials.

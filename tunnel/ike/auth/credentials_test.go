@@ -53,6 +53,12 @@ func TestCredentials(t *testing.T) {
 	wantReason(t, authenticate(server, server), WrongIdentity, "CN=moon", "*@example.org")
 	wantReason(t, server.AcceptsID(message.ID{Type: message.IDNull}), WrongIdentity, "*@example.org")
 
+	for text, want := range map[string]bool{"c=CH, O=Example, CN=MOON": true, "CN=moon": false, "moon.example.org": false} {
+		if id, err := mustID(t, text).Payload(); err != nil || server.IsLocalID(id) != want {
+			t.Errorf("asked for %s: %v, %v", text, !want, err)
+		}
+	}
+
 	// The clock is asked each time.
 	late := mustNew(t, Config{Local: server.local, Remote: server.remote, Now: func() time.Time { return now.Add(2 * time.Hour) }})
 	wantReason(t, authenticate(carol, late), NotValid)
@@ -86,7 +92,8 @@ func TestCredentialsWithSecretsOfMany(t *testing.T) {
 	if _, _, err := here.Sign(p); err == nil {
 		t.Error("a secret was taken for an unknown peer")
 	}
-	auth, _, err := here.SignFor(there.LocalID(), p)
+	p.Peer = there.LocalID()
+	auth, _, err := here.Sign(p)
 	if err != nil {
 		t.Fatal(err)
 	}
