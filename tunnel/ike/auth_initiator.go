@@ -69,8 +69,8 @@ func (r *authenticate) payloads(sa *ikeSA) ([]message.Payload, error) {
 // sign proves who we are. authID is the message ID of IKE_AUTH.
 func (sa *ikeSA) sign(authID uint32) (*message.Auth, []*message.Cert, error) {
 	auth, certs, err := sa.peer.cfg.Credentials.Sign(Proof{
-		PRF: sa.sec.suite.PRF, Octets: sa.signed(sa.initiator, sa.ids.local, authID), PeerHashes: sa.can.hashes,
-		PeerRequests: sa.hs.requests,
+		PRF: sa.sec.suite.PRF, Octets: sa.signed(sa.initiator, sa.ids.local, authID), Peer: sa.ids.remote,
+		PeerHashes: sa.can.hashes, PeerRequests: sa.hs.requests,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("authenticating as %v: %w", sa.ids.local, err)
@@ -84,7 +84,7 @@ func (sa *ikeSA) verify(id message.ID, payloads []message.Payload, authID uint32
 	if auth == nil {
 		return fmt.Errorf("%w: %v did not authenticate (EAP is not spoken here)", errAuthentication, id)
 	}
-	proof := Proof{PRF: sa.sec.suite.PRF, Octets: sa.signed(!sa.initiator, id, authID)}
+	proof := Proof{PRF: sa.sec.suite.PRF, Octets: sa.signed(!sa.initiator, id, authID), Peer: id}
 	if err := sa.peer.cfg.Credentials.Verify(id, auth, message.FindAll[*message.Cert](payloads), proof); err != nil {
 		return fmt.Errorf("%w: %v with %v: %w", errAuthentication, id, auth.Method, err)
 	}

@@ -109,7 +109,7 @@ func (sa *ikeSA) completeOffer(o *offer, payloads []message.Payload, finish func
 		finish(nil, err)
 		return
 	}
-	sa.followUp(a.choice, payloads, func(shared [][]byte, err error) {
+	sa.followUp(a.choice, payloads, false, func(shared [][]byte, err error) {
 		a.shared = append(a.shared, shared...)
 		if err == nil && slices.Contains(sa.out.early, a.out) {
 			err = errPeerClosed

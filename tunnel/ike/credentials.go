@@ -31,6 +31,8 @@ type Credentials interface {
 type Proof struct {
 	PRF    crypto.PRFID
 	Octets []byte // what is signed (RFC 7296 section 2.15)
+	// Peer is the peer's identity where it is known: to a responder always, to an initiator when it verifies.
+	Peer message.ID
 	// PeerHashes and PeerRequests are what the peer told in SIGNATURE_HASH_ALGORITHMS and CERTREQ; they matter to Sign.
 	PeerHashes   []crypto.HashID
 	PeerRequests []*message.CertReq
@@ -82,7 +84,7 @@ func (p *PSK) Verify(_ message.ID, auth *message.Auth, _ []*message.Cert, proof 
 // AuthPayload returns the payload for what crypto.Sign gave.
 func AuthPayload(method crypto.AuthMethod, data []byte) *message.Auth {
 	auth := &message.Auth{Method: message.AuthMethod(method), Data: data}
-	if auth.Method == message.AuthDigitalSignature && len(data) > int(data[0]) {
+	if auth.Method == message.AuthDigitalSignature && len(data) > 0 && len(data) > int(data[0]) {
 		auth.Algorithm, auth.Data = data[1:1+int(data[0])], data[1+int(data[0]):]
 	}
 	return auth

@@ -16,6 +16,7 @@ import (
 type followUpKE struct {
 	methods  []crypto.GroupID // the first is the one to be made
 	link     []byte
+	ike      bool // it is the IKE SA that is rekeyed
 	exchange crypto.Exchange
 	shared   [][]byte
 	finish   func([][]byte, error)
@@ -25,7 +26,7 @@ var errNoLink = errors.New("the answer names no additional key exchange to go on
 
 // followUp makes the additional key exchanges of a choice; finish gets their results. An answer of the responder's before,
 // in payloads, has the link to go on with.
-func (sa *ikeSA) followUp(choice proposal.Choice, payloads []message.Payload, finish func([][]byte, error)) {
+func (sa *ikeSA) followUp(choice proposal.Choice, payloads []message.Payload, ike bool, finish func([][]byte, error)) {
 	methods := choice.AdditionalKE()
 	if len(methods) == 0 {
 		finish(nil, nil)
@@ -36,7 +37,7 @@ func (sa *ikeSA) followUp(choice proposal.Choice, payloads []message.Payload, fi
 		finish(nil, errNoLink)
 		return
 	}
-	sa.enqueueFirst(&followUpKE{methods: methods, link: link.Data, finish: finish})
+	sa.enqueueFirst(&followUpKE{methods: methods, link: link.Data, ike: ike, finish: finish})
 }
 
 func (r *followUpKE) begin(*ikeSA) (message.ExchangeType, []message.Payload, bool) {

@@ -78,7 +78,7 @@ func (r *rekeyIKE) done(sa *ikeSA, payloads []message.Payload) {
 		r.failed(sa)
 		return
 	}
-	sa.followUp(choice, payloads, func(more [][]byte, err error) {
+	sa.followUp(choice, payloads, true, func(more [][]byte, err error) {
 		sa.swap.ours = nil
 		var fresh *ikeSA
 		if err == nil {
@@ -142,7 +142,7 @@ func (sa *ikeSA) discard() {
 
 // yield lets the IKE SA that the peer made inherit, if there is one.
 func (sa *ikeSA) yield() {
-	if theirs := sa.swap.theirs; theirs != nil {
+	if theirs := sa.swap.theirs; theirs != nil && sa.alive() {
 		sa.swap.theirs = nil
 		theirs.swap.old = nil
 		sa.bequeath(theirs)
@@ -296,7 +296,11 @@ func (sa *ikeSA) dropRekeying(reason error) {
 	if theirs := sa.swap.theirs; theirs != nil {
 		sa.swap.theirs = nil
 		theirs.discard()
-		theirs.become(dead, reason)
+		if sa.state == deleting {
+			theirs.become(deleting, reason) // the peer may regard it as the one that inherits
+		} else {
+			theirs.become(dead, reason)
+		}
 	}
 	if old := sa.swap.old; old != nil && old.swap.theirs == sa {
 		old.swap.theirs = nil

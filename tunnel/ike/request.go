@@ -138,15 +138,11 @@ func (sa *ikeSA) abandon(reason error) {
 	queue := sa.out.queue
 	sa.out.queue = nil
 	if p := sa.out.pending; p != nil && p.req != nil {
-		switch p.req.(type) {
-		case *deleteIKE:
-		case *rekeyIKE:
-			if sa.state != deleting {
-				p.req.lost(sa, reason)
-				p.req = nil
-			}
-		default:
-			r := p.req
+		r := p.req
+		follow, _ := r.(*followUpKE)
+		_, rekey := r.(*rekeyIKE)
+		_, farewell := r.(*deleteIKE)
+		if rekey = rekey || follow != nil && follow.ike; !farewell && (!rekey || sa.state != deleting) {
 			p.req = nil
 			r.lost(sa, reason)
 		}

@@ -56,7 +56,7 @@ func newSim(t testing.TB, seed uint64) *sim {
 	if s.rand.IntN(4) == 0 {
 		s.moonCfg.Proposals = ikeList(t, "aes256gcm16-prfsha256-curve25519-ke1_mlkem768")
 	}
-	if s.rand.IntN(3) == 0 {
+	if s.rand.IntN(6) == 0 {
 		s.shortTimes(&s.moonCfg)
 	}
 	s.sunCfg.Proposals, s.sunCfg.DPDDelay = s.moonCfg.Proposals, s.moonCfg.DPDDelay
@@ -137,7 +137,7 @@ func simulate(t testing.TB, seed uint64, show bool) map[string]int {
 	s.loss, s.double = 0, 0
 	if s.moonCfg.RekeyTime > 0 {
 		// They rekey for ever, so they are at rest only when all is gone.
-		s.run(time.Minute)
+		s.run(30 * time.Second)
 		for range 2 {
 			s.moon.must(s.moon.Terminate(s.now, "sun", ""))
 			s.sun.must(s.sun.Terminate(s.now, "moon", ""))
