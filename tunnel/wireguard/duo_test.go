@@ -123,15 +123,12 @@ func (e *end) openInto(ctx *dataplane.Ctx, b []byte, from netip.AddrPort, out *p
 func (e *end) seal(t testing.TB, ctx *dataplane.Ctx, pkts ...[]byte) {
 	t.Helper()
 	for chunk := range slices.Chunk(pkts, packet.MaxBatch) {
-		b := packet.NewBatch(256 << 10)
+		b := packet.NewBatch(len(chunk) * (packet.HeadRoom + len(chunk[0]) + packet.TailRoom + 64))
 		for _, p := range chunk {
 			put(b, p, wire.Offload{})
 		}
 		if refused := e.peer.Seal(ctx, b.Packets()); refused != 0 {
 			t.Fatalf("%d refused: %v", refused, b.Packets()[0].Drop)
-		}
-		if b.Len() == packet.MaxBatch {
-			continue // Tx holds two of these
 		}
 	}
 }
@@ -148,7 +145,7 @@ func (d *duo) sealed(t testing.TB, n int) [][]byte {
 	t.Helper()
 	for i := range n {
 		d.a.seal(t, d.a.ctx, ip("10.1.0.5", "10.2.0.5", 100, uint32(i+1)))
-		d.a.ctx.Tx.Flush()
 	}
+	d.a.ctx.Tx.Flush()
 	return d.a.sent.take()
 }

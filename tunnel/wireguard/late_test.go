@@ -59,7 +59,7 @@ func TestLateWorker(t *testing.T) {
 // model says.
 func TestWindowIsExact(t *testing.T) {
 	d := newDuo(t)
-	const n = 30000
+	const n = 20000
 	messages := d.sealed(t, n)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -67,7 +67,7 @@ func TestWindowIsExact(t *testing.T) {
 	_, base, _ := handshake.ParseTransport(messages[0])
 	seen, top := map[int]bool{}, 0
 	at := 0
-	for range 60000 {
+	for range 30000 {
 		switch r.IntN(10) {
 		case 0:
 			at = min(n-1, top+r.IntN(400))
