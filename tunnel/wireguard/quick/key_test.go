@@ -37,7 +37,7 @@ func TestKeysAsWg(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if k != k.Clamp() || k.IsZero() {
+		if k[0]&7 != 0 || k[31]&0xc0 != 0x40 || k != k.Clamp() {
 			t.Fatal("a generated key is not clamped")
 		}
 		if got, want := k.Public().String(), wg(t, k.Base64(), "pubkey"); got != want {
@@ -53,7 +53,7 @@ func TestKeysAsWg(t *testing.T) {
 		}
 		theirs := wg(t, "", "genkey")
 		parsed, err := ParseKey(theirs)
-		if err != nil || parsed.Base64() != theirs || parsed != parsed.Clamp() {
+		if err != nil || parsed.Base64() != theirs || parsed != parsed.Clamp() || parsed[0]&7 != 0 {
 			t.Fatalf("wg genkey's key: %v", err)
 		}
 	}

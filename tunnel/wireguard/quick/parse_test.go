@@ -183,14 +183,14 @@ bad.conf:30:12: PublicKey: not a WireGuard key: 0 characters, want 44; want 44 c
 
 func TestEdges(t *testing.T) {
 	cases := map[string]string{
-		"":                             "no [Interface]",
-		"[Peer]\nPublicKey=" + key2:    "no [Interface]",
-		"[Interface]\nMTU":             "NAME = VALUE",
-		"[Interface]\n=1":              "NAME = VALUE",
-		"\ufeff[Interface]\n":          "NAME = VALUE",
-		"[Interface]\nPostUp = a\x00b": "NUL",
-		"[Peer]\nAllowedIPs=":          "AllowedIPs: \"\" is not an address",
-		"[Interface]\nDNS = ;":         "neither an address nor a domain",
+		"":                               "no [Interface]",
+		"[Peer]\nPublicKey=" + key2:      "no [Interface]",
+		"[Interface]\nMTU":               "NAME = VALUE",
+		"[Interface]\n=1":                "NAME = VALUE",
+		"\ufeff[Interface]\n":            "NAME = VALUE",
+		"[Interface]\nPostUp = # a\x00b": "f:2:10: PostUp: the command has a NUL",
+		"[Peer]\nAllowedIPs=":            "AllowedIPs: \"\" is not an address",
+		"[Interface]\nDNS = ;":           "neither an address nor a domain",
 	}
 	for text, want := range cases {
 		if _, err := Parse("f", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -236,14 +236,15 @@ func TestOwnKeyAsPeer(t *testing.T) {
 
 // A key in a wrong place, whole or with a character too many, appears in no error.
 func TestErrorsShowNoKey(t *testing.T) {
-	for _, secret := range []string{key1, key1[:43], key1 + "x", "\"" + key1 + "\""} {
+	letters := strings.Repeat("abcdefghijkl", 4)[:42] + "A="
+	for _, secret := range []string{key1, key1[:43], key1 + "x", "\"" + key1 + "\"", letters} {
 		for _, line := range []string{"[%]", "%", "% = 1", "1%", "PrivateKey %", "PrivateKey = %", "PrivateKey: %", "ListenPort = %",
 			"FwMark = %", "Address = %", "DNS = %", "MTU = %", "Table = %", "SaveConfig = %", "Unknown = %",
 			"[Peer]\nPublicKey = %", "[Peer]\nPresharedKey = %x", "[Peer]\nAllowedIPs = %", "[Peer]\nAllowedIPs = -%",
 			"[Peer]\nEndpoint = %", "[Peer]\nEndpoint = %:1", "[Peer]\nEndpoint = a:%", "[Peer]\nEndpoint = [%", "[Peer]\nEndpoint = [%]:1",
 			"[Peer]\nPersistentKeepalive = %"} {
 			text := "[Interface]\n" + strings.ReplaceAll(line, "%", secret) + "\n[Bad]"
-			if _, err := Parse("f", []byte(text)); err == nil || strings.Contains(err.Error(), key1[:12]) || strings.Contains(err.Error(), key1[24:36]) {
+			if _, err := Parse("f", []byte(text)); err == nil || strings.Contains(err.Error(), secret[1:12]) || strings.Contains(err.Error(), secret[24:36]) {
 				t.Errorf("%s: %v", line, err)
 			}
 		}

@@ -107,8 +107,8 @@ func (a *applier) peer(c PeerChange) {
 	}
 }
 
+// remove leaves the peer's prefixes in owner: whoever has them said next takes them.
 func (a *applier) remove(i int) {
-	a.disown(i)
 	a.peers[i].removed = true
 	delete(a.index, a.peers[i].PublicKey)
 }

@@ -192,6 +192,22 @@ func TestApplyKeepsWhatPeersDid(t *testing.T) {
 	}
 }
 
+// Two changes of one state do not see each other, though the list that both add to has room at its end.
+func TestApplyTwice(t *testing.T) {
+	list := append(make([]netip.Prefix, 0, 8), prefixes("10.0.0.0/8")...)
+	s := State{Peers: []PeerState{{PublicKey: peerA, AllowedIPs: list}}}
+	add := func(text string) Change {
+		return Change{Peers: []PeerChange{{PublicKey: peerA, AllowedIPs: []AllowedIP{{Prefix: netip.MustParsePrefix(text)}}}}}
+	}
+	one, two := s.Apply(add("1.0.0.0/8")), s.Apply(add("2.0.0.0/8"))
+	if want := prefixes("10.0.0.0/8", "1.0.0.0/8"); !reflect.DeepEqual(one.Peers[0].AllowedIPs, want) {
+		t.Errorf("the first has %v, want %v", one.Peers[0].AllowedIPs, want)
+	}
+	if want := prefixes("10.0.0.0/8", "2.0.0.0/8"); !reflect.DeepEqual(two.Peers[0].AllowedIPs, want) {
+		t.Errorf("the second has %v, want %v", two.Peers[0].AllowedIPs, want)
+	}
+}
+
 // Moving every prefix of a peer with many takes no time worth mentioning, though each comes from the middle of a list.
 func TestApplyMovesMany(t *testing.T) {
 	const many = 100_000

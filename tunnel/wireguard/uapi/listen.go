@@ -17,6 +17,9 @@ import (
 // DefaultDir is where wg(8) looks for sockets.
 const DefaultDir = "/var/run/wireguard"
 
+// mode is the socket's: who may connect may read the private key.
+const mode = 0o600
+
 var (
 	// ErrInUse is the error of a socket that another process listens on.
 	ErrInUse = errors.New("the socket is in use")
@@ -62,7 +65,10 @@ func listen(dir, name string) (*socket, error) {
 	if err := s.bind(); err != nil {
 		return nil, err
 	}
-	if err := s.openEvents(); err != nil {
+	if err := errors.Join(s.identify(), s.openEvents()); err != nil {
+		if s.events != nil {
+			_ = s.events.Close()
+		}
 		_ = s.listener.Close()
 		_ = os.Remove(s.path)
 		return nil, err
@@ -113,7 +119,6 @@ func clear(path string) error {
 
 // bind makes the file. Linux gives it the mode of the unbound socket, so it never has a wider one, and no umask is changed.
 func (s *socket) bind() error {
-	const mode = 0o600
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var modeErr error
 		err := c.Control(func(fd uintptr) { modeErr = unix.Fchmod(int(fd), mode) })
@@ -125,12 +130,13 @@ func (s *socket) bind() error {
 	}
 	s.listener = l.(*net.UnixListener)
 	s.listener.SetUnlinkOnClose(false) // close does it, if the file is still ours
-	err = os.Chmod(s.path, mode)       // gives back what a strict umask took
-	if err == nil {
+	return nil
+}
+
+// identify gives back the bits of the mode that a strict umask took, and remembers which file is ours.
+func (s *socket) identify() (err error) {
+	if err = os.Chmod(s.path, mode); err == nil {
 		s.file, err = os.Lstat(s.path)
-	}
-	if err != nil {
-		_ = l.Close()
 	}
 	return err
 }
@@ -143,7 +149,6 @@ func (s *socket) openEvents() error {
 	}
 	s.events = os.NewFile(uintptr(fd), "inotify")
 	if _, err := unix.InotifyAddWatch(fd, s.path, unix.IN_ATTRIB|unix.IN_DELETE_SELF|unix.IN_MOVE_SELF); err != nil {
-		_ = s.events.Close()
 		return fmt.Errorf("watch %s: %w", s.path, err)
 	}
 	return nil

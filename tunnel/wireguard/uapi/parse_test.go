@@ -160,13 +160,14 @@ func TestParseEdges(t *testing.T) {
 	}
 }
 
-// endless is one good line again and again.
+// endless is one good line again and again, a long one so that it is not read too often.
 type endless struct{}
 
 func (endless) Read(b []byte) (int, error) {
+	line := "fwmark=" + strings.Repeat("0", maxLine-10) + "1\n"
 	n := 0
-	for len(b)-n >= 9 {
-		n += copy(b[n:], "fwmark=1\n")
+	for len(b)-n >= len(line) {
+		n += copy(b[n:], line)
 	}
 	return n, nil
 }

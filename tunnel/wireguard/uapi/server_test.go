@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -194,6 +195,49 @@ func TestModeWithAnyUmask(t *testing.T) {
 	}
 }
 
+// The file never has a wider mode, not even before the mode is set by name.
+func TestModeFromTheBeginning(t *testing.T) {
+	dir := shortDir(t)
+	old := syscall.Umask(0)
+	s := &socket{path: filepath.Join(dir, "wg0.sock")}
+	err := s.bind()
+	syscall.Umask(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.listener.Close() }()
+	if info, err := os.Lstat(s.path); err != nil || info.Mode().Perm() != mode {
+		t.Errorf("bound with the mode %v, %v", info.Mode(), err)
+	}
+}
+
+// A socket whose owner is too busy to accept is in use all the same.
+func TestBusySocketIsInUse(t *testing.T) {
+	dir := shortDir(t)
+	path := filepath.Join(dir, "wg0.sock")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 16 {
+		c, err := net.Dial("unix", path)
+		if errors.Is(err, syscall.EAGAIN) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+	}
+	if _, err := Listen("wg0", &memory{}, Options{Dir: dir}); !errors.Is(err, ErrInUse) {
+		t.Errorf("%v, want ErrInUse", err)
+	}
+}
+
 func TestNames(t *testing.T) {
 	dir := shortDir(t)
 	for _, name := range []string{"", ".", "..", "a/b", "../x", "sixteen-letters-", "a b", "a\x00", "é"} {
@@ -274,8 +318,8 @@ func TestCloseWaits(t *testing.T) {
 	}
 	select {
 	case <-closed:
-		t.Error("Close does not wait for the Device")
-	default:
+		t.Fatal("Close does not wait for the Device")
+	case <-time.After(100 * time.Millisecond): // as long as it takes to notice one that does not
 	}
 	close(d.leave)
 	if err := <-closed; err != nil {
