@@ -120,6 +120,14 @@ type Trap struct {
 	On          bool
 }
 
+// IKEKeys are the keys that protect the messages of an IKE SA from now on, as Wireshark's IKEv2 decryption table wants them; only
+// with Config.ExportKeys.
+type IKEKeys struct {
+	SPIs           crypto.SPIs
+	Suite          string
+	EI, ER, AI, AR Secret // SK_ei, SK_er with an AEAD's salt behind them; SK_ai, SK_ar
+}
+
 // Log is something for the log. What was refused says what was offered and what was wanted.
 type Log struct {
 	Level slog.Level
@@ -151,4 +159,5 @@ func (ChildRekeyed) action()  {}
 func (ChildOutbound) action() {}
 func (ChildDown) action()     {}
 func (Trap) action()          {}
+func (IKEKeys) action()       {}
 func (Log) action()           {}

@@ -49,19 +49,19 @@ func (sa *ikeSA) handleAuth(payloads []message.Payload) reply {
 func (sa *ikeSA) identify(id message.ID, idr *message.IDr) (*peer, error) {
 	why := fmt.Errorf("%w: %v: %w", errAuthentication, id, errNoPeer)
 	for _, p := range sa.e.candidates(sa.path) {
-		if _, err := proposal.Select(p.cfg.Proposals, sa.sec.choice.Answer(nil)); err != nil {
-			continue
+		var err error
+		switch local := p.cfg.Credentials.LocalID(); {
+		case idr != nil && !idr.ID.Equal(local):
+			err = fmt.Errorf("our identity: asked for %v, wanted %v", idr.ID, local)
+		default:
+			if err = p.cfg.Credentials.AcceptsID(id); err == nil {
+				_, err = proposal.Select(p.cfg.Proposals, sa.sec.choice.Answer(nil))
+			}
 		}
-		if idr != nil && !idr.ID.Equal(p.cfg.Credentials.LocalID()) {
-			why = fmt.Errorf("%w: peer %q: our identity: asked for %v, wanted %v", errAuthentication, p.cfg.Name, idr.ID,
-				p.cfg.Credentials.LocalID())
-			continue
+		if err == nil {
+			return p, nil
 		}
-		if err := p.cfg.Credentials.AcceptsID(id); err != nil {
-			why = fmt.Errorf("%w: peer %q: %w", errAuthentication, p.cfg.Name, err)
-			continue
-		}
-		return p, nil
+		why = fmt.Errorf("%w: peer %q: %w", errAuthentication, p.cfg.Name, err)
 	}
 	return nil, why
 }

@@ -40,6 +40,8 @@ type child struct {
 	is    ChildSA // as it was announced; the keys are wiped once it was
 	// announced: the caller knows of it, so that its SPI ends with a ChildDown.
 	announced  bool
+	born       time.Time
+	group      crypto.GroupID // of its key exchange; GroupNone without
 	soft, hard timer
 	carried    Usage
 	limit      struct{ bytes, packets uint64 } // from which on it is rekeyed; 0 for none
@@ -64,7 +66,7 @@ func (sa *ikeSA) install(a *agreement) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{sa: sa, cfg: a.cfg}
+	c := &child{sa: sa, cfg: a.cfg, born: sa.e.now, group: a.choice.KE()}
 	c.is = ChildSA{
 		Name: a.cfg.Name, In: a.in, Out: a.out, Suite: suite, InKey: keys.Initiator, OutKey: keys.Responder, ESN: a.choice.ESN(),
 		Local: a.local, Remote: a.remote, ByUs: a.byUs,

@@ -48,6 +48,8 @@ type Config struct {
 	CookieThreshold, MaxHalfOpen int
 	// FragmentSize is the largest IP packet in bytes that a message may need before it is fragmented (RFC 7383); default 1280.
 	FragmentSize int
+	// ExportKeys has an IKEKeys action emitted for each IKE SA. Whoever has these can read and forge its messages.
+	ExportKeys bool
 	// Linger is how long a replaced child SA is still accepted inbound; default 5 s.
 	Linger time.Duration
 	// RetryMin and RetryMax bound the time between attempts to initiate, which doubles; defaults 1 s and 60 s.

@@ -12,13 +12,14 @@ import (
 func (sa *ikeSA) startLifetimes() {
 	e, c, l := sa.e, &sa.peer.cfg, &sa.life
 	if c.RekeyTime > 0 {
-		l.rekeyAt = e.now.Add(max(time.Second, c.RekeyTime-upTo(e, c.RandTime)))
-		l.hardAt = e.now.Add(c.RekeyTime + c.OverTime)
-		e.timers.set(&l.rekey, l.rekeyAt, sa.rekeyNow)
-		e.timers.set(&l.hard, l.hardAt, func() { sa.terminate(errLifetime) })
+		e.timers.set(&l.rekey, e.now.Add(max(time.Second, c.RekeyTime-upTo(e, c.RandTime))), sa.rekeyNow)
+		e.timers.set(&l.hard, e.now.Add(c.RekeyTime+c.OverTime), func() { sa.terminate(errLifetime) })
 	}
-	if c.ReauthTime > 0 && !c.template() && sa.initiator {
-		e.timers.set(&l.reauth, e.now.Add(max(time.Second, c.ReauthTime-upTo(e, c.RandTime))), sa.reauthenticate)
+	if c.ReauthTime > 0 && !c.template() && sa.initiator && sa.hs != nil {
+		l.reauthAt = e.now.Add(max(time.Second, c.ReauthTime-upTo(e, c.RandTime)))
+	}
+	if !l.reauthAt.IsZero() {
+		e.timers.set(&l.reauth, l.reauthAt, sa.reauthenticate)
 	}
 	sa.watchPeer()
 	if sa.nat.us {

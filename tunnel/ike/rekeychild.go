@@ -2,6 +2,7 @@ package ike
 
 import (
 	"bytes"
+	"cmp"
 	"log/slog"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
@@ -25,7 +26,7 @@ func (r *rekeyChild) begin(sa *ikeSA) (message.ExchangeType, []message.Payload, 
 		return 0, nil, false
 	}
 	if !r.tried {
-		r.group = r.old.cfg.Proposals.Guess()
+		r.group = cmp.Or(r.old.group, r.old.cfg.Proposals.Guess()) // what was agreed on will be so again
 	}
 	var err error
 	if r.offer, err = sa.offerAlone(r.old.cfg, r.group); err != nil {

@@ -46,7 +46,7 @@ func (r *rekeyIKE) begin(sa *ikeSA) (message.ExchangeType, []message.Payload, bo
 		return 0, nil, false
 	}
 	if !r.tried {
-		r.group = sa.peer.cfg.Proposals.Guess()
+		r.group = sa.sec.choice.KE() // what was agreed on will be so again
 	}
 	method, err := r.group.Group()
 	if err == nil {
@@ -277,6 +277,7 @@ func (sa *ikeSA) bequeath(heir *ikeSA) {
 		c.sa = heir
 		c.is.IKE = heir.info()
 	}
+	heir.life.reauthAt = sa.life.reauthAt
 	heir.path, heir.leased, heir.assigned = sa.path, sa.leased, sa.assigned
 	sa.leased = Lease{}
 	if i := slices.Index(sa.peer.sas, sa); i >= 0 {

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,7 +88,8 @@ type lifetimes struct {
 	handshake            timer     // ends what does not become established, and what lingers
 	rekey, reauth        timer
 	hard, dpd, keepalive timer
-	rekeyAt, hardAt      time.Time
+	// reauthAt is when we authenticate anew, however often the IKE SA is rekeyed before; zero for never.
+	reauthAt time.Time
 }
 
 var (
@@ -121,8 +123,6 @@ func (sa *ikeSA) ourSPI() uint64 {
 // alive says whether the IKE SA is established and still what children are made with.
 func (sa *ikeSA) alive() bool { return sa.state == established }
 
-func (sa *ikeSA) handshaking() bool { return sa.state <= authenticating }
-
 func (sa *ikeSA) name() string {
 	if sa.peer == nil {
 		return ""
@@ -155,9 +155,17 @@ func (sa *ikeSA) setKeys(suite crypto.Suite, keys *crypto.Keys) error {
 	if err != nil {
 		return fmt.Errorf("keying an IKE SA: %w", err)
 	}
+	if sa.e.cfg.ExportKeys {
+		sa.e.emit(IKEKeys{
+			SPIs: sa.spi, Suite: sa.sec.choice.String(), EI: export(keys.EI), ER: export(keys.ER), AI: export(keys.AI), AR: export(keys.AR),
+		})
+	}
 	sa.sec.suite, sa.sec.keys, sa.sec.sealer, sa.sec.opener = suite, keys, sealer, opener
 	return nil
 }
+
+// export copies a key: the original is wiped when it is no longer needed.
+func export(key []byte) Secret { return Secret(bytes.Clone(key)) }
 
 // become is the one place where an IKE SA changes its state, and where what goes with it happens. reason says why an IKE SA
 // ends.

@@ -43,7 +43,6 @@ func TestSimulator(t *testing.T) {
 // A sim is one run.
 type sim struct {
 	*pair
-	seed uint64
 	seen map[string]int
 }
 
