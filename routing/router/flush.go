@@ -6,7 +6,10 @@ import (
 	"github.com/warrenvpn/warren/routing/route"
 )
 
-// flush tells everybody what won. The caller holds mu.
+// atOnce is how many changes are made in the fib, and handed to a session, together.
+const atOnce = 1024
+
+// flush tells everybody what won: first the fib, which must forward what others are told. The caller holds mu.
 func (r *Router) flush() {
 	for c := range r.rib.Flush() {
 		r.forward(&c)
@@ -16,35 +19,54 @@ func (r *Router) flush() {
 		if r.kernel != nil {
 			r.kernel.install(r, &c)
 		}
+		if len(r.changes) == atOnce {
+			r.commit()
+		}
 	}
+	r.commit()
+}
+
+// commit makes the changes that forward noted, and tells the sessions what they are to hear.
+func (r *Router) commit() {
+	if err := r.fib.Apply(r.changes); err != nil {
+		// None was made: one by one it shows which are wrong.
+		for i := range r.changes {
+			r.commitOne(&r.changes[i])
+		}
+	} else if len(r.problems) > 0 {
+		for i := range r.changes {
+			delete(r.problems, r.changes[i].Prefix)
+		}
+	}
+	r.changes, r.hops = r.changes[:0], r.hops[:0]
 	for _, s := range r.sessions {
 		s.advertise()
 	}
 }
 
-// forward brings a prefix's winners into the fib.
-func (r *Router) forward(c *rib.Change) {
-	if c.Best == nil {
-		r.fib.Delete(c.Prefix)
+func (r *Router) commitOne(c *fib.Change) {
+	err := r.fib.Apply([]fib.Change{*c})
+	if err == nil {
 		delete(r.problems, c.Prefix)
 		return
 	}
-	r.hops = r.hops[:0]
-	for i := range c.Winners {
-		r.addHop(&c.Winners[i])
-	}
-	if err := r.fib.Insert(c.Prefix, r.hops); err != nil {
-		r.problems[c.Prefix] = err
-		r.log.Error("route cannot be entered", "prefix", c.Prefix, "error", err)
-	} else if len(r.problems) > 0 {
-		delete(r.problems, c.Prefix)
-	}
+	r.problems[c.Prefix] = err
+	r.log.Error("route cannot be entered", "prefix", c.Prefix, "error", err)
 }
 
-// addHop adds where a path leads, once however many paths lead there.
-func (r *Router) addHop(p *route.Path) {
+// forward notes what the fib is to have of a prefix.
+func (r *Router) forward(c *rib.Change) {
+	first := len(r.hops)
+	for i := range c.Winners {
+		r.addHop(first, &c.Winners[i])
+	}
+	r.changes = append(r.changes, fib.Change{Prefix: c.Prefix, Hops: r.hops[first:len(r.hops):len(r.hops)]})
+}
+
+// addHop adds where a path leads to the hops from first on, once however many paths lead there.
+func (r *Router) addHop(first int, p *route.Path) {
 	weight := uint32(max(1, p.Weight))
-	for i := range r.hops {
+	for i := first; i < len(r.hops); i++ {
 		if r.hops[i].ID == p.Via.Hop {
 			r.hops[i].Weight = max(r.hops[i].Weight, weight)
 			return

@@ -41,7 +41,7 @@ func (r *Router) SetKernel(c KernelConfig) {
 	r.kernel.KernelConfig = c
 	var at rib.Cursor
 	for more := true; more; {
-		at, more = r.rib.Scan(at, announceAtOnce, func(c rib.Change) { r.kernel.install(r, &c) })
+		at, more = r.rib.Scan(at, atOnce, func(c rib.Change) { r.kernel.install(r, &c) })
 	}
 	r.flush()
 }

@@ -42,10 +42,10 @@ func (r *Router) SetNeighbor(n Neighbor) error {
 		r.neighbors[n.Name] = known
 	}
 	known.Neighbor = n
-	for _, s := range r.sessions {
-		if s.neighbor == known {
-			r.scan(s)
-		}
+	// Sessions come and go while scan lets others in.
+	of := func(s *session) bool { return s.neighbor == known }
+	if i := slices.IndexFunc(r.sessions, of); i >= 0 {
+		r.scan(r.sessions[i])
 	}
 	return nil
 }
@@ -64,12 +64,16 @@ func (r *Router) RemoveNeighbor(name string) {
 // session is an established one, and what it is to be told next.
 type session struct {
 	*bgp.Session
+	out      outlet
 	neighbor *neighbor
 	pending  []bgp.Change
 }
 
-// announceAtOnce is how many changes are handed to a session together.
-const announceAtOnce = 1024
+// outlet takes what a neighbour is told: its session.
+type outlet interface {
+	Advertise([]bgp.Change)
+	EndOfRIB()
+}
 
 // note puts a change among what the session will be told.
 func (s *session) note(r *Router, c *rib.Change) {
@@ -90,9 +94,6 @@ func (s *session) note(r *Router, c *rib.Change) {
 		}
 	}
 	s.pending = append(s.pending, out)
-	if len(s.pending) == announceAtOnce {
-		s.advertise()
-	}
 }
 
 // withoutMED returns the attributes without the MED, which a neighbouring AS gave us and no other (RFC 4271 section 5.1.4).
@@ -108,7 +109,7 @@ func (r *Router) withoutMED(a *route.Attrs) *route.Attrs {
 
 func (s *session) advertise() {
 	if len(s.pending) > 0 {
-		s.Advertise(s.pending)
+		s.out.Advertise(s.pending)
 		s.pending = s.pending[:0]
 	}
 }
@@ -128,7 +129,9 @@ func originated(s route.Source) *route.Attrs {
 }
 
 // Established implements bgp.Table: the neighbour is told all that there is.
-func (r *Router) Established(bs *bgp.Session) {
+func (r *Router) Established(bs *bgp.Session) { r.begin(bs, bs) }
+
+func (r *Router) begin(bs *bgp.Session, out outlet) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.neighbors[bs.Neighbor.Name]
@@ -142,11 +145,11 @@ func (r *Router) Established(bs *bgp.Session) {
 		n.peer = bs.Peer
 		clear(n.refused)
 	}
-	s := &session{Session: bs, neighbor: n}
+	s := &session{Session: bs, out: out, neighbor: n}
 	r.sessions = append(r.sessions, s)
 	r.flush()
 	r.scan(s)
-	bs.EndOfRIB()
+	out.EndOfRIB()
 }
 
 // scan tells a session everything. The rib may be large: others are let in now and then, and what they change the session hears
@@ -154,7 +157,7 @@ func (r *Router) Established(bs *bgp.Session) {
 func (r *Router) scan(s *session) {
 	var at rib.Cursor
 	for more := true; more; {
-		at, more = r.rib.Scan(at, announceAtOnce, func(c rib.Change) { s.note(r, &c) })
+		at, more = r.rib.Scan(at, atOnce, func(c rib.Change) { s.note(r, &c) })
 		s.advertise()
 		r.mu.Unlock()
 		r.mu.Lock()

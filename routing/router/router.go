@@ -44,8 +44,10 @@ type Router struct {
 	// protection offers the paths of protected prefixes.
 	protection *route.Peer
 	nowhere    *route.Via
-	hops       []fib.Hop // scratch of flush
-	problems   map[netip.Prefix]error
+	// changes wait for commit, and hops are theirs.
+	changes  []fib.Change
+	hops     []fib.Hop
+	problems map[netip.Prefix]error
 	// med remembers the last attributes that lost their MED.
 	med struct{ from, to *route.Attrs }
 }
