@@ -268,27 +268,29 @@ func (d *Device) has(u dataplane.Underlay) bool {
 func (p *Peer) rotate(to handshake.Keypairs) (flushed bool) {
 	was := p.sessions
 	p.sessions = [3]*keypair{p.session(to.Previous), p.session(to.Current), p.session(to.Next)}
-	previous, current := p.sessions[0], p.sessions[1]
-	if previous != nil {
-		previous.confirmed.Store(true)
-		previous.trusted.Store(false)
-	}
-	switch {
-	case current == nil:
-		p.current.Store(nil)
-		if p.state == Up {
-			p.set(Idle)
-		}
-	case current != p.current.Load():
-		current.confirmed.Store(true)
-		flushed = p.publish(current)
-		p.set(Up)
-	}
+	previous, current, next := p.sessions[0], p.sessions[1], p.sessions[2]
+	p.retire(previous, current)
 	for _, k := range was {
-		if k != nil && k != p.sessions[0] && k != p.sessions[1] && k != p.sessions[2] {
+		if k != nil && k != previous && k != current && k != next {
+			p.retire(k)
 			p.device.claims.remove(k.remote, p)
 			p.sent += k.sent.Load()
 			p.received += k.receivedBytes()
+		}
+	}
+	if previous != nil {
+		previous.trusted.Store(false)
+	}
+	switch {
+	case current != nil:
+		if current != p.current.Load() {
+			flushed = p.publish(current)
+		}
+		p.set(Up)
+	default:
+		p.current.Store(nil)
+		if p.state == Up {
+			p.set(Idle)
 		}
 	}
 	return flushed

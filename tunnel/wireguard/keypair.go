@@ -35,7 +35,8 @@ type keypair struct {
 	send   cipher.AEAD
 	recv   cipher.AEAD
 	remote uint32 // the index that the peer gave it
-	// confirmed says that the peer is known to have the keys. Until then every run that comes in by it is told to control.
+	// confirmed says that the peer is known to have the keys, or that it does not matter any more. Until then every run that
+	// comes in by it promotes it. It is written under Peer.waiting.mu.
 	confirmed atomic.Bool
 	// trusted says that what comes in by it may move the peer's endpoint: it is current or newer.
 	trusted atomic.Bool

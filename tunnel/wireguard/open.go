@@ -105,6 +105,9 @@ func (d *Device) openRun(ctx *dataplane.Ctx, s *scratch, kp *keypair, u dataplan
 	}
 	newest, authentic := kp.commit(items)
 	p := kp.peer
+	if authentic && !kp.confirmed.Load() {
+		p.promote(kp) // before the packets are delivered, since answers to them may be quick
+	}
 	var count, size uint64
 	notes := uint32(0)
 	for i := range items {
@@ -130,10 +133,6 @@ func (d *Device) openRun(ctx *dataplane.Ctx, s *scratch, kp *keypair, u dataplan
 	}
 	if !authentic {
 		return
-	}
-	if !kp.confirmed.Load() {
-		p.heard.Store(kp)
-		notes |= noteConfirmed
 	}
 	p.note(notes)
 	if newest && kp.trusted.Load() {

@@ -227,6 +227,13 @@ func waitFor(t testing.TB, what string, cond func() bool) {
 	}
 }
 
+// contextOf returns a context of the test's own that it may end.
+func contextOf(t testing.TB) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	return ctx, cancel
+}
+
 // meet makes the session: a packet goes from a to b and one back.
 func meet(t testing.TB, h [2]*host) {
 	t.Helper()

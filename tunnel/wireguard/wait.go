@@ -140,6 +140,29 @@ func (p *Peer) publish(kp *keypair) (sent bool) {
 	}
 }
 
+// promote is told that the peer has the keys of a session that is not confirmed. Where there is another, packets go by the new one
+// from now on: a peer that has started again does not know the other. Without any control makes it current, after what waits.
+func (p *Peer) promote(kp *keypair) {
+	p.waiting.mu.Lock()
+	if !kp.confirmed.Load() && p.current.Load() != nil {
+		p.current.Store(kp)
+	}
+	p.waiting.mu.Unlock()
+	p.heard.Store(kp)
+	p.note(noteConfirmed)
+}
+
+// retire keeps sessions from being promoted.
+func (p *Peer) retire(kps ...*keypair) {
+	p.waiting.mu.Lock()
+	defer p.waiting.mu.Unlock()
+	for _, k := range kps {
+		if k != nil {
+			k.confirmed.Store(true)
+		}
+	}
+}
+
 // sendKept seals what waited and sends it. The caller holds Device.mu.
 func (p *Peer) sendKept(kp *keypair, queue []kept) (sent bool) {
 	path := p.path.Load()
