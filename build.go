@@ -33,7 +33,11 @@ type site struct {
 	underlays []dataplane.Underlay
 	kernels   []*kernelTable
 	vrfs      []*vrf
-	tunnels   []*tunnel
+	// tunnels change while the site runs, when clients come and go: mu guards them then. templates are what clients are made
+	// after.
+	tunnels, templates []*tunnel
+	// keying is IKE, nil where no tunnel wants it.
+	keying *keying
 	// senders are those of the control side, for keepalives.
 	senders map[dataplane.Underlay]dataplane.Sender
 }
@@ -57,6 +61,8 @@ type tunnel struct {
 	troubles map[string]bool
 	// neighbors are the names of the BGP neighbours behind it.
 	neighbors []string
+	// client is who the peer is, where the tunnel was made for one that came by itself.
+	client string
 }
 
 // maxAutoWorkers bounds how many queues each port and underlay gets unless it is configured.
@@ -71,7 +77,12 @@ func build(e *Engine) (_ *site, err error) {
 		s.queues = min(maxAutoWorkers, max(1, runtime.GOMAXPROCS(0)/2))
 	}
 	s.plane = dataplane.New(dataplane.Options{Logger: log, Workers: s.workers()})
-	s.gateway = ipsec.NewGateway(ipsec.Options{Logger: log, Peers: s.plane.Peers()})
+	gateway := ipsec.Options{Logger: log, Peers: s.plane.Peers()}
+	if cfg.wantsIKE() {
+		s.keying = newKeying(s)
+		gateway.Control = func(u dataplane.Underlay, from netip.AddrPort, b []byte) { s.keying.receive(u, from, true, b) }
+	}
+	s.gateway = ipsec.NewGateway(gateway)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.plane.Close())
@@ -84,6 +95,11 @@ func build(e *Engine) (_ *site, err error) {
 	}
 	if err := s.openUnderlays(e.network); err != nil {
 		return nil, err
+	}
+	if s.keying != nil {
+		if err := s.keying.openSockets(e.network); err != nil {
+			return nil, err
+		}
 	}
 	for i := range cfg.VRFs {
 		if err := s.openVRF(&cfg.VRFs[i]); err != nil {
@@ -101,6 +117,11 @@ func build(e *Engine) (_ *site, err error) {
 	if err := s.openBGP(); err != nil {
 		return nil, err
 	}
+	if s.keying != nil {
+		if err := s.keying.open(); err != nil {
+			return nil, err
+		}
+	}
 	s.fitPorts()
 	if err := s.joinKernel(); err != nil {
 		return nil, err
@@ -110,7 +131,11 @@ func build(e *Engine) (_ *site, err error) {
 
 // workers is how many workers the site needs: a queue of each port and of each underlay.
 func (s *site) workers() int {
-	n := max(1, 2*len(s.cfg.Underlay.Addresses), 4)*s.queues + len(s.cfg.VRFs) // a stack each
+	addresses := max(2, len(s.cfg.Underlay.Addresses))
+	n := 2*addresses*s.queues + len(s.cfg.VRFs) + 1 // a stack each, and who injects
+	if s.cfg.wantsIKE() {
+		n += addresses
+	}
 	for i := range s.cfg.VRFs {
 		if t := s.cfg.VRFs[i].Port.TUN; t != nil && t.Queues > 0 {
 			n += t.Queues
@@ -141,22 +166,30 @@ func (s *site) openUnderlays(network Network) error {
 		if err != nil {
 			return err
 		}
-		if err := s.addUnderlay(under); err != nil {
+		if s.tap != nil {
+			under = capture.TapUnderlay(under, s.tap)
+		}
+		if err := s.addUnderlay(under, s.gateway); err != nil {
 			return err
 		}
+		s.underlays = append(s.underlays, under)
 	}
 	return s.openRaw(network, addrs)
 }
 
-func (s *site) addUnderlay(u dataplane.Underlay) error {
-	if s.tap != nil {
-		u = capture.TapUnderlay(u, s.tap)
-	}
-	if err := s.plane.AddUnderlay(u, s.gateway); err != nil {
+// addUnderlay gives an underlay to the plane. It is closed if that fails.
+func (s *site) addUnderlay(u dataplane.Underlay, o dataplane.Opener) error {
+	if err := s.plane.AddUnderlay(u, o); err != nil {
 		return errors.Join(err, u.Close())
 	}
-	s.underlays = append(s.underlays, u)
 	return nil
+}
+
+// allTunnels are the tunnels of this moment.
+func (s *site) allTunnels() []*tunnel {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.tunnels)
 }
 
 // anyAddresses returns the unspecified address of each family that a peer has.
@@ -164,7 +197,7 @@ func (s *site) anyAddresses() []netip.Addr {
 	var v4, v6 bool
 	for i := range s.cfg.Tunnels {
 		if p := s.cfg.Tunnels[i].IPsec; p != nil {
-			v4, v6 = v4 || p.Remote.Is4(), v6 || p.Remote.Is6()
+			v4, v6 = v4 || !p.Remote.Is6(), v6 || !p.Remote.Is4() // a peer that may be anywhere may be of both
 		}
 	}
 	var addrs []netip.Addr
@@ -201,7 +234,7 @@ func (s *site) fitPorts() {
 
 // release forgets the tunnels, when no worker uses them any more.
 func (s *site) release() {
-	for _, t := range s.tunnels {
+	for _, t := range s.allTunnels() {
 		t.ipsec.Close()
 	}
 }

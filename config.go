@@ -17,6 +17,8 @@ type Config struct {
 	VRFs []VRFConfig
 	// Tunnels in the order of the files.
 	Tunnels []TunnelConfig
+	// Pools are addresses for clients.
+	Pools []PoolConfig
 	// Workers is how many receive queues, and so workers, each port and each underlay gets; 0 for half as many as the
 	// process may use processors, 8 at the most.
 	Workers int
@@ -44,12 +46,17 @@ type UnderlayConfig struct {
 	Addresses []netip.Addr
 	// UDPPort for ESP in UDP; 0 for 4500 (RFC 3948).
 	UDPPort uint16
+	// IKEPort for key exchange; 0 for 500. With NoIKEPort, or where it cannot be bound, all begins on UDPPort.
+	IKEPort int
 	// Device that sealed packets are bound to, Mark their fwmark (0 for none), NetNS the network namespace that the
 	// sockets are born in ("" for the process's own).
 	Device string
 	Mark   uint32
 	NetNS  string
 }
+
+// NoIKEPort as UnderlayConfig.IKEPort has key exchange begin on the port of ESP in UDP.
+const NoIKEPort = -1
 
 // VRFConfig is one routing domain.
 type VRFConfig struct {
@@ -156,6 +163,7 @@ const (
 // Defaults of IPsecConfig.
 const (
 	DefaultUDPPort      = 4500
+	DefaultIKEPort      = 500
 	DefaultReplayWindow = 1024
 	DefaultKeepalive    = 20 * time.Second
 )
@@ -163,7 +171,9 @@ const (
 // IPsecConfig is an ESP tunnel's.
 type IPsecConfig struct {
 	// Remote is the peer's address, RemotePort its port where ESP is in UDP; 0 for 4500.
+	// RemoteAny takes any peer with the right identity, which IKE then negotiates with; Remote is not set.
 	Remote     netip.Addr
+	RemoteAny  bool
 	RemotePort uint16
 	// Local chooses one of the underlay's addresses; the first of the peer's family if it is not set.
 	Local netip.Addr
@@ -177,8 +187,10 @@ type IPsecConfig struct {
 	Keepalive time.Duration
 	// Child are the traffic selectors; everything unless it says otherwise.
 	Child ChildConfig
-	// Static are keys given by hand.
+	// Static are keys given by hand, IKE says how the keys are negotiated: one of the two. With IKE, Child is nothing and RemotePort
+	// is where to begin, 500 unless set.
 	Static *StaticConfig
+	IKE    *IKEConfig
 }
 
 // ChildConfig are a child SA's traffic selectors. None means everything of both families.
@@ -227,7 +239,7 @@ func (c *Config) withDefaults() *Config {
 	}
 	for i := range full.Tunnels {
 		t := &full.Tunnels[i]
-		if t.IPsec != nil && t.IPsec.RemotePort == 0 {
+		if t.IPsec != nil && t.IPsec.Static != nil && t.IPsec.RemotePort == 0 {
 			p := *t.IPsec
 			p.RemotePort = DefaultUDPPort
 			t.IPsec = &p

@@ -62,10 +62,13 @@ func (k *checker) domain(path keyPath, t *TunnelConfig) {
 }
 
 func (k *checker) ipsec(path keyPath, p *IPsecConfig) {
-	if p.Remote.IsValid() {
+	switch {
+	case p.Remote.IsValid():
 		k.ends(path, p)
-	} else {
-		k.fail(path.to("remote"), "remote: ADDRESS", "the peer's address is missing")
+	case !p.RemoteAny:
+		k.fail(path.to("remote"), "remote: ADDRESS, or any with psk: or auth:", "the peer's address is missing")
+	case p.Static != nil:
+		k.fail(path.to("remote"), "remote: ADDRESS", "keys given by hand are for one peer")
 	}
 	k.between(path.to("replay_window"), p.ReplayWindow, 0, esp.MaxReplayWindow)
 	if p.Keepalive < 0 {
@@ -79,11 +82,16 @@ func (k *checker) ipsec(path keyPath, p *IPsecConfig) {
 	}
 	k.selectors(path.to("child", "local_ts"), p.Child.LocalTS)
 	k.selectors(path.to("child", "remote_ts"), p.Child.RemoteTS)
-	if p.Static == nil {
-		k.fail(path.to("static"), "static: {esp, out: {spi, key}, in: {spi, key}}", "needs static: keys; IKE is not supported yet by this version")
-		return
+	switch {
+	case p.Static != nil && p.IKE != nil:
+		k.fail(path.to("static"), "one of the two", "keys are given by hand and negotiated")
+	case p.Static != nil:
+		k.static(path.to("static"), p.Static)
+	case p.IKE != nil:
+		k.ike(path, p)
+	default:
+		k.fail(path, "psk: SECRET, auth: {...}, or static: {...}", "the tunnel has no keys")
 	}
-	k.static(path.to("static"), p.Static)
 }
 
 // ends sees that the peer can be reached from an underlay address.

@@ -30,6 +30,8 @@ type decoder struct {
 	places map[string]*node
 	// broken has the paths whose values are known to be wrong, so that later checks do not complain of the consequences.
 	broken map[string]bool
+	// inherited are the nodes that came from the defaults.
+	inherited map[*node]bool
 	// unparsed: a file could not be read at all.
 	unparsed bool
 }

@@ -19,10 +19,8 @@ func TestDesignExamples(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			_, err := LoadConfig(file)
 			switch filepath.Base(file) {
-			case "static-keys.yaml", "bgp-lan.yaml":
-				if err != nil {
-					t.Fatal(err)
-				}
+			case "static-keys.yaml", "bgp-lan.yaml", "interface-per-tunnel.yaml", "policy.yaml", "site-ipsec.yaml", "roadwarriors.yaml":
+				mustOnlyMissFiles(t, err)
 				return
 			}
 			var all ConfigErrors
@@ -30,7 +28,7 @@ func TestDesignExamples(t *testing.T) {
 				t.Fatalf("%v, want ConfigErrors", err)
 			}
 			for _, e := range all {
-				if !strings.Contains(e.Problem, "not supported yet by this version") {
+				if !strings.Contains(e.Problem, "not supported yet by this version") && !strings.Contains(e.Problem, "no such file") {
 					t.Error(e)
 				}
 			}
@@ -70,4 +68,18 @@ func FuzzParseConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// mustOnlyMissFiles sees that nothing is wrong with a configuration but that the secrets it names are not on this host.
+func mustOnlyMissFiles(t *testing.T, err error) {
+	t.Helper()
+	var all ConfigErrors
+	if err != nil && !errors.As(err, &all) {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		if !strings.Contains(e.Problem, "no such file") {
+			t.Error(e)
+		}
+	}
 }

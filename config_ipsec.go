@@ -18,11 +18,19 @@ var encaps = map[string]Encap{"auto": EncapAuto, "always": EncapAlways, "yes": E
 
 var dfPolicies = map[string]DFPolicy{"copy": DFCopy, "set": DFSet, "clear": DFClear}
 
-// ipsec reads the keys of an ESP tunnel, or of the defaults.
-func (d *decoder) ipsec(n *node, path keyPath) *IPsecConfig {
+// ipsec reads the keys of an ESP tunnel, or of the defaults. name is the tunnel's, which its only child has too.
+func (d *decoder) ipsec(n *node, path keyPath, name string) *IPsecConfig {
 	c := DefaultIPsec()
-	d.object(n, path, "tunnels.*.ipsec", fields{
-		"remote":      set(&c.Remote, d.remote),
+	k, shared := DefaultIKE(), DefaultIKEChild(name)
+	f := fields{
+		"remote": func(n *node, path keyPath) {
+			if n.kind == scalar && isAny(n.text) {
+				shared.StartAction = StartNone // nobody knows where they are
+				c.RemoteAny = true
+				return
+			}
+			set(&c.Remote, d.remote)(n, path)
+		},
 		"remote_port": set(&c.RemotePort, number[uint16](d, 1, 65535)),
 		"local":       set(&c.Local, d.addr),
 		"encap":       set(&c.Encap, word(d, encaps)),
@@ -36,15 +44,73 @@ func (d *decoder) ipsec(n *node, path keyPath) *IPsecConfig {
 		},
 		"replay_window": set(&c.ReplayWindow, number(d, 0, esp.MaxReplayWindow)),
 		"nat_keepalive": set(&c.Keepalive, d.duration),
-		"child": func(n *node, path keyPath) {
-			d.object(n, path, "tunnels.*.ipsec.child", fields{
+		"child":         func(*node, keyPath) {}, // below, when what is shared is known
+		"children":      func(*node, keyPath) {},
+		"static":        func(n *node, path keyPath) { c.Static = d.static(n, path) },
+	}
+	for _, more := range []fields{d.ikeKeys(n, &k), d.childKeys(&shared, true)} {
+		maps.Copy(f, more)
+	}
+	d.object(n, path, "tunnels.*.ipsec", f)
+	if n.kind == mapping {
+		d.finishIKE(n, &k)
+		d.ipsecChildren(n, path, &c, &k, shared)
+	}
+	return &c
+}
+
+// finishIKE fills in what follows from the IKE SA's rekey time.
+func (d *decoder) finishIKE(n *node, k *IKEConfig) {
+	if n.entry("rekey_time") == nil && n.entry("reauth_time") == nil {
+		return
+	}
+	if n.entry("over_time") == nil {
+		k.OverTime = max(k.RekeyTime, k.ReauthTime) / 10
+	}
+	if n.entry("rand_time") == nil {
+		k.RandTime = max(k.RekeyTime, k.ReauthTime) / 10
+	}
+}
+
+// ipsecChildren reads child: or children:. Keys by hand have one child, of which only the selectors count.
+func (d *decoder) ipsecChildren(n *node, path keyPath, c *IPsecConfig, k *IKEConfig, shared IKEChildConfig) {
+	one, several := n.entry("child"), n.entry("children")
+	if one != nil && several != nil {
+		d.fail(several, path.to("children"), "one of the two", "child and children are both there")
+		return
+	}
+	if c.Static != nil {
+		if one != nil {
+			d.object(one, path.to("child"), "tunnels.*.ipsec.child", fields{
 				"local_ts":  listOf(d, &c.Child.LocalTS, d.selector),
 				"remote_ts": listOf(d, &c.Child.RemoteTS, d.selector),
 			})
-		},
-		"static": func(n *node, path keyPath) { c.Static = d.static(n, path) },
-	})
-	return &c
+		}
+		for _, key := range slices.Sorted(maps.Keys(d.ikeKeys(n, new(IKEConfig)))) {
+			if at := n.entry(key); at != nil && !d.inherited[at] {
+				d.fail(at, path.to(key), "static: or this", "keys are given by hand, and nothing is negotiated")
+			}
+		}
+		return
+	}
+	if several == nil {
+		child := shared
+		if one != nil {
+			d.ikeChild(one, path.to("child"), &child)
+		}
+		k.Children = []IKEChildConfig{child}
+	} else {
+		d.each(several, path.to("children"), "a mapping from names to children", func(key, value *node, path keyPath) {
+			child := shared
+			child.Name = key.text
+			d.ikeChild(value, path, &child)
+			k.Children = append(k.Children, child)
+		})
+	}
+	c.IKE = k
+	if n.entry("remote_port") == nil {
+		c.RemotePort = 0
+	}
 }
 
 // remote reads the peer's address.
@@ -56,13 +122,10 @@ func (d *decoder) remote(n *node, path keyPath) (netip.Addr, bool) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return a, true
 	}
-	const want = "an IPv4 or IPv6 address"
-	switch {
-	case s == "any" || s == "%any":
-		d.fail(n, path, want, "%q: not supported yet by this version (tunnels for any peer)", s)
-	case hostName.MatchString(s):
+	const want = "an IPv4 or IPv6 address, or any"
+	if hostName.MatchString(s) {
 		d.fail(n, path, want, "%q: not supported yet by this version (peers by host name)", s)
-	default:
+	} else {
 		d.fail(n, path, want, "%q is no address", s)
 	}
 	return netip.Addr{}, false

@@ -27,7 +27,7 @@ func ParseConfig(name string, data []byte) (*Config, error) {
 }
 
 func parseConfig(name string, data []byte, includes bool) (*Config, error) {
-	d := &decoder{places: map[string]*node{}, broken: map[string]bool{}}
+	d := &decoder{places: map[string]*node{}, broken: map[string]bool{}, inherited: map[*node]bool{}}
 	l := &loader{d: d, includes: includes, seen: map[string]*node{}}
 	root := l.file(name, data)
 	cfg := d.config(root)

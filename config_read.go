@@ -33,6 +33,7 @@ func (d *decoder) config(root *node) *Config {
 				d.vrf(value, path, &c.VRFs[len(c.VRFs)-1])
 			})
 		},
+		"pools":   func(n *node, path keyPath) { d.pools(n, path, c) },
 		"workers": set(&c.Workers, number(d, 0, dataplane.MaxWorkers)),
 		"log": func(n *node, path keyPath) {
 			d.object(n, path, "log", fields{"level": set(&c.Log.Level, word(d, logLevels))})
@@ -41,7 +42,7 @@ func (d *decoder) config(root *node) *Config {
 			d.object(n, path, "control", fields{"socket": set(&c.Control.Socket, d.file)})
 		},
 		"defaults": func(n *node, path keyPath) {
-			d.object(n, path, "defaults", fields{"ipsec": func(n *node, path keyPath) { d.ipsec(n, path) }})
+			d.object(n, path, "defaults", fields{"ipsec": func(n *node, path keyPath) { d.ipsec(n, path, "") }})
 		},
 		"tunnels": func(n *node, path keyPath) {
 			var defaults *node
@@ -63,10 +64,19 @@ func (d *decoder) underlay(n *node, path keyPath, u *UnderlayConfig) {
 	d.object(n, path, "underlay", fields{
 		"addresses": listOf(d, &u.Addresses, d.addr),
 		"udp_port":  set(&u.UDPPort, number[uint16](d, 1, 65535)),
+		"ike_port":  set(&u.IKEPort, d.ikePort),
 		"device":    set(&u.Device, d.text),
 		"mark":      set(&u.Mark, number[uint32](d, 0, 1<<32-1)),
 		"netns":     set(&u.NetNS, d.text),
 	})
+}
+
+// ikePort reads a port, or none.
+func (d *decoder) ikePort(n *node, path keyPath) (int, bool) {
+	if n.kind == scalar && (n.text == "none" || n.text == "no") {
+		return NoIKEPort, true
+	}
+	return number(d, 1, 65535)(n, path)
 }
 
 func (d *decoder) vrf(n *node, path keyPath, v *VRFConfig) {
@@ -116,7 +126,7 @@ func (d *decoder) tunnel(n *node, path keyPath, t *TunnelConfig, defaults, vrfs 
 	bgp := bgpOf(n, vrfs)
 	d.object(n, path, "tunnels.*", fields{
 		"vrf":       set(&t.VRF, d.text),
-		"ipsec":     func(n *node, path keyPath) { t.IPsec = d.ipsec(over(defaults, n), path) },
+		"ipsec":     func(n *node, path keyPath) { t.IPsec = d.ipsec(d.over(defaults, n), path, t.Name) },
 		"routes":    listOf(d, &t.Routes, d.route),
 		"addresses": listOf(d, &t.Addresses, d.prefix),
 		"mtu":       set(&t.MTU, number(d, minMTU4, maxMTU)),
@@ -145,7 +155,7 @@ func bgpOf(tunnel, vrfs *node) *node {
 
 // over returns the tunnel's own keys over the defaults: of a key that both have the tunnel's counts, and of mappings that
 // both have, each key.
-func over(defaults, own *node) *node {
+func (d *decoder) over(defaults, own *node) *node {
 	if defaults == nil || defaults.kind != mapping || own.kind != mapping && own.kind != absent {
 		return own
 	}
@@ -161,9 +171,10 @@ func over(defaults, own *node) *node {
 		}
 		switch {
 		case at < 0:
+			d.inherited[e.value] = true
 			both.entries = append(both.entries, e)
 		case e.value.kind == mapping:
-			both.entries[at].value = over(e.value, both.entries[at].value)
+			both.entries[at].value = d.over(e.value, both.entries[at].value)
 		}
 	}
 	return &both

@@ -190,7 +190,7 @@ func TestValidate(t *testing.T) {
 		}, "want from 1280 to 65535 bytes, for IPv6"},
 		{"window", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) { p.ReplayWindow = -1 }, "tunnels.b.ipsec.replay_window: -1"},
 		{"keepalive", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) { p.Keepalive = -1 }, "tunnels.b.ipsec.nat_keepalive"},
-		{"no static", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) { p.Static = nil }, "needs static: keys; IKE is not supported yet"},
+		{"no static", func(_ *Config, _ *TunnelConfig, p *IPsecConfig, _ *StaticConfig) { p.Static = nil }, "the tunnel has no keys"},
 		{"no suite", func(_ *Config, _ *TunnelConfig, _ *IPsecConfig, s *StaticConfig) { s.Suite = "" }, "tunnels.b.ipsec.static.esp: the suite is missing"},
 		{"reserved SPI", func(_ *Config, _ *TunnelConfig, _ *IPsecConfig, s *StaticConfig) { s.Out.SPI = 255 }, "SPI 255 is reserved"},
 		{"short key", func(_ *Config, _ *TunnelConfig, _ *IPsecConfig, s *StaticConfig) { s.In.Key = s.In.Key[1:] }, "the key has 19 bytes; want 20: 16 bytes of key and 4 of salt"},

@@ -1,7 +1,6 @@
 package warren
 
 import (
-	"maps"
 	"slices"
 )
 
@@ -11,9 +10,7 @@ import (
 var unsupported = map[string]map[string]string{
 	"": {
 		"wireguard": "WireGuard",
-		"pools":     "address pools",
 		"forward":   "forwarding of local sockets",
-		"auth":      "IKEv2",
 		"metrics":   "metrics",
 	},
 	"defaults":    {"wireguard": "WireGuard", "bgp": "BGP"},
@@ -25,62 +22,21 @@ var unsupported = map[string]map[string]string{
 		"snat":        "source NAT",
 		"multicast":   "multicast",
 	},
-	"tunnels.*.ipsec": join(childKeys, map[string]string{
-		"psk":             "IKEv2",
-		"psk_file":        "IKEv2",
-		"ppk":             "IKEv2",
-		"ppk_file":        "IKEv2",
-		"proposals":       "IKEv2",
-		"auth":            "IKEv2",
-		"local_id":        "IKEv2",
-		"remote_id":       "IKEv2",
-		"keyingtries":     "IKEv2",
-		"dpd_delay":       "IKEv2",
-		"dpd_timeout":     "IKEv2",
-		"fragmentation":   "IKEv2",
-		"mobike":          "IKEv2",
-		"reauth_time":     "IKEv2",
-		"unique":          "IKEv2",
-		"send_cert":       "IKEv2",
-		"send_certreq":    "IKEv2",
-		"childless":       "IKEv2",
-		"children":        "IKEv2 with several children",
-		"pool":            "address pools",
-		"pools":           "address pools",
-		"vips":            "address pools",
-		"keep_up":         "traffic that keeps a tunnel up",
-		"pull":            "IKEv2",
-		"retransmit_base": "IKEv2",
-	}),
-	"tunnels.*.ipsec.child": join(childKeys, map[string]string{"mode": "transport mode"}),
-}
-
-// childKeys are IKEv2's, of a child SA or of ipsec for all its children.
-var childKeys = map[string]string{
-	"esp_proposals": "IKEv2",
-	"start_action":  "IKEv2",
-	"close_action":  "IKEv2",
-	"dpd_action":    "IKEv2",
-	"rekey_time":    "IKEv2",
-	"over_time":     "IKEv2",
-	"rand_time":     "IKEv2",
-	"life_time":     "IKEv2",
-	"rekey_bytes":   "IKEv2",
-	"life_bytes":    "IKEv2",
-	"rand_bytes":    "IKEv2",
-	"rekey_packets": "IKEv2",
-	"life_packets":  "IKEv2",
-	"rand_packets":  "IKEv2",
-	"inactivity":    "IKEv2",
-	"keep_up":       "traffic that keeps a tunnel up",
-}
-
-func join(ms ...map[string]string) map[string]string {
-	all := map[string]string{}
-	for _, m := range ms {
-		maps.Copy(all, m)
-	}
-	return all
+	"tunnels.*.ipsec": {
+		"ppk":             "post-quantum preshared keys",
+		"ppk_file":        "post-quantum preshared keys",
+		"dpd_timeout":     "IKEv1",
+		"mobike":          "MOBIKE",
+		"unique":          "a choice of what several IKE SAs with one identity mean",
+		"send_cert":       "a choice of when certificates are sent",
+		"send_certreq":    "a choice of when certificates are asked for",
+		"childless":       "childless IKE SAs",
+		"pools":           "several pools for a tunnel",
+		"vips":            "asking for addresses",
+		"pull":            "IKEv1",
+		"retransmit_base": "other retransmission times",
+	},
+	"tunnels.*.ipsec.child": {"mode": "transport mode", "inactivity": "closing what is idle"},
 }
 
 // otherKinds are the keys that make a tunnel one of a kind which is not supported yet.

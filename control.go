@@ -20,6 +20,7 @@ import (
 //	GET /v1/status           Status
 //	GET /v1/routes?prefix=P  []RouteStatus
 //	GET /v1/bgp              []NeighborStatus
+//	POST /v1/tunnels/NAME/up, down, rekey   with ?child=C for one child
 //	GET /v1/explain?source=A&destination=B[&vrf=V]  []Explanation
 //
 // Only the user who runs the engine may connect (mode 0600).
@@ -95,6 +96,14 @@ func (e *Engine) controlHandler() http.Handler {
 	mux.HandleFunc("GET /v1/bgp", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, e.Neighbors())
 	})
+	mux.HandleFunc("POST /v1/tunnels/{name}/{what}", func(w http.ResponseWriter, r *http.Request) {
+		err := e.command(r.Context(), r.PathValue("what"), r.PathValue("name"), r.URL.Query().Get("child"))
+		if err != nil {
+			writeJSON(w, http.StatusBadRequest, controlError{err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, struct{}{})
+	})
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		all, err := e.explain(q.Get("vrf"), q.Get("source"), q.Get("destination"))
@@ -164,7 +173,11 @@ func (c *Client) Routes(ctx context.Context, prefix string) ([]RouteStatus, erro
 }
 
 func (c *Client) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://warren"+path, nil)
+	return c.ask(ctx, http.MethodGet, path, into)
+}
+
+func (c *Client) ask(ctx context.Context, method, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://warren"+path, nil)
 	if err != nil {
 		return fmt.Errorf("ask engine: %w", err)
 	}
@@ -217,4 +230,10 @@ func (c *Client) Explain(ctx context.Context, vrf, source, destination string) (
 	var es []Explanation
 	q := url.Values{"vrf": {vrf}, "source": {source}, "destination": {destination}}
 	return es, c.get(ctx, "/v1/explain?"+q.Encode(), &es)
+}
+
+// Tunnel does to a tunnel, or with a name to one child of it, what one of up, down and rekey says.
+func (c *Client) Tunnel(ctx context.Context, what, tunnel, child string) error {
+	path := "/v1/tunnels/" + url.PathEscape(tunnel) + "/" + url.PathEscape(what) + "?child=" + url.QueryEscape(child)
+	return c.ask(ctx, http.MethodPost, path, new(struct{}))
 }

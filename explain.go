@@ -90,7 +90,7 @@ func pick(t *fib.Table, i *wire.Info) fib.HopID {
 }
 
 func (s *site) explainTunnel(x Explanation, index uint32, i *wire.Info) Explanation {
-	for _, t := range s.tunnels {
+	for _, t := range s.allTunnels() {
 		if t.index != index {
 			continue
 		}
@@ -105,7 +105,7 @@ func (s *site) explainTunnel(x Explanation, index uint32, i *wire.Info) Explanat
 		case child != nil:
 			x.Child, x.Suite = child.Name, child.Out.Suite().String()
 			return x
-		case len(t.ipsec.Children()) == 0:
+		case len(t.ipsec.Sealing()) == 0:
 			return x.dropped(packet.NoSA, "the tunnel has no SA")
 		}
 		return x.dropped(packet.SelectorOut, "no child's traffic selectors cover the packet")

@@ -96,7 +96,7 @@ func (s *site) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
 				add(r.Prefix)
 			}
 		}
-		for _, ts := range t.IPsec.Child.RemoteTS {
+		for _, ts := range t.IPsec.remoteTS() {
 			if ts.Prefix.Bits() > 0 {
 				add(ts.Prefix)
 			}

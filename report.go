@@ -37,7 +37,7 @@ func (s *site) status() *Status {
 		}
 		st.VRFs = append(st.VRFs, vs)
 	}
-	for _, t := range s.tunnels {
+	for _, t := range s.allTunnels() {
 		st.Tunnels = append(st.Tunnels, s.tunnelStatus(t))
 	}
 	for _, w := range s.plane.WorkerStats() {
@@ -66,14 +66,39 @@ func (s *site) tunnelStatus(t *tunnel) TunnelStatus {
 		for _, ts := range c.Remote {
 			cs.RemoteTS = append(cs.RemoteTS, ts.String())
 		}
+		ts.Children = append(ts.Children, cs)
+	}
+	for _, c := range t.ipsec.Sealing() {
 		if !c.Out.Exhausted() {
 			ts.State = "up"
 		}
-		ts.Children = append(ts.Children, cs)
+	}
+	ts.IKE, ts.Client, ts.Troubles = s.ikeStatus(t), t.client, t.whyDead()
+	if len(ts.Troubles) > 0 {
+		ts.State = "down"
 	}
 	c, _ := s.plane.TunnelStats(t.index)
 	ts.OutPackets, ts.OutBytes, ts.InPackets, ts.InBytes, ts.Drops = c.OutPackets, c.OutBytes, c.InPackets, c.InBytes, byName(c.Drops)
 	return ts
+}
+
+// ikeStatus tells of the IKE SAs that key a tunnel.
+func (s *site) ikeStatus(t *tunnel) (all []IKEStatus) {
+	if s.keying == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.keying.up {
+		if s.keying.tunnelOf(&st.ike) != t {
+			continue
+		}
+		i := &st.ike
+		all = append(all, IKEStatus{SPIInitiator: fmt.Sprintf("%016x", i.SPIs.Initiator), SPIResponder: fmt.Sprintf("%016x", i.SPIs.Responder),
+			Initiator: i.Initiator, Suite: st.suite, LocalID: i.LocalID.String(), RemoteID: i.RemoteID.String(), Remote: i.Path.Remote,
+			Since: st.since, Leased: st.lease.Addresses})
+	}
+	return all
 }
 
 // spi writes an SPI as `ip xfrm state` does.

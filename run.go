@@ -34,6 +34,9 @@ func (s *site) run(ctx context.Context) error {
 	}
 	part(func(ctx context.Context) error { s.tick(ctx); return nil })
 	part(s.runKernels)
+	if s.keying != nil {
+		part(s.keying.run)
+	}
 	for _, v := range s.vrfs {
 		if v.speaker != nil {
 			part(v.speaker.Run)
@@ -44,6 +47,9 @@ func (s *site) run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	s.leave()
+	if s.keying != nil {
+		s.keying.leave(packets)
+	}
 	stopControl()
 	controlling.Wait()
 	stopPackets()

@@ -62,6 +62,25 @@ type TunnelStatus struct {
 	InBytes    uint64            `json:"in_bytes"`
 	Drops      map[string]uint64 `json:"drops"`
 	Children   []ChildStatus     `json:"children"`
+	// IKE are the IKE SAs with the peer, none where keys are given by hand. Client is who the peer is, where it came by itself.
+	IKE    []IKEStatus `json:"ike,omitzero"`
+	Client string      `json:"client,omitzero"`
+	// Troubles are the reasons why nothing is routed into the tunnel.
+	Troubles []string `json:"troubles,omitzero"`
+}
+
+// IKEStatus tells of one IKE SA.
+type IKEStatus struct {
+	SPIInitiator string         `json:"spi_initiator"`
+	SPIResponder string         `json:"spi_responder"`
+	Initiator    bool           `json:"initiator"`
+	Suite        string         `json:"suite"`
+	LocalID      string         `json:"local_id"`
+	RemoteID     string         `json:"remote_id"`
+	Remote       netip.AddrPort `json:"remote"`
+	Since        time.Time      `json:"since"`
+	// Leased are the addresses that were given to the peer.
+	Leased []netip.Addr `json:"leased,omitzero"`
 }
 
 // ChildStatus tells of one child SA, both ways.

@@ -1,16 +1,20 @@
 package warren
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/capture"
 	"github.com/warrenvpn/warren/dataplane/underlay/raw"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/routing/route"
+	"github.com/warrenvpn/warren/tunnel/ike"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
 
@@ -22,19 +26,41 @@ type ivKeeper struct {
 	failing bool
 }
 
-// openTunnel makes a tunnel, keys it and notes its routes.
+// openTunnel makes a tunnel and notes its routes. Keys given by hand are there at once; others come when the site runs.
 func (s *site) openTunnel(cfg *TunnelConfig) error {
-	v := s.vrfNamed(cfg.VRF)
+	t := &tunnel{cfg: cfg, vrf: s.vrfNamed(cfg.VRF), troubles: map[string]bool{}}
+	if cfg.IPsec.any() {
+		s.templates = append(s.templates, t)
+		return nil
+	}
 	path, err := s.path(cfg.IPsec)
 	if err != nil {
 		return err
 	}
-	t := &tunnel{cfg: cfg, vrf: v, troubles: map[string]bool{}}
+	if err := s.addTunnel(t, path); err != nil {
+		return err
+	}
+	s.tunnels = append(s.tunnels, t)
+	if cfg.IPsec.Static != nil {
+		if err := t.keyByHand(s); err != nil {
+			return err
+		}
+	} else if !t.trapped() {
+		t.troubles[noSA] = true
+		t.vrf.router.SetUp(t.via, false)
+	}
+	t.routeTunnel()
+	return nil
+}
+
+// addTunnel gives a tunnel to the plane. It sends nowhere while path is nil.
+func (s *site) addTunnel(t *tunnel, path *dataplane.Path) (err error) {
+	cfg := t.cfg
 	var local []netip.Addr
 	for _, p := range cfg.Addresses {
 		local = append(local, p.Addr())
 	}
-	t.index, err = s.plane.AddTunnel(dataplane.TunnelConfig{VRF: v.vrf, Local: local, MSSClamp: cfg.MSSClamp},
+	t.index, err = s.plane.AddTunnel(dataplane.TunnelConfig{VRF: t.vrf.vrf, Local: local, MSSClamp: cfg.MSSClamp},
 		func(index uint32) (dataplane.Tunnel, error) {
 			t.ipsec = s.gateway.NewTunnel(index, ipsec.Config{Name: cfg.Name, DF: ipsec.DF(cfg.IPsec.DF), MTU: cfg.MTU,
 				Keepalive: cfg.IPsec.Keepalive, Roam: true})
@@ -43,32 +69,41 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 	if err != nil {
 		return err
 	}
-	s.tunnels = append(s.tunnels, t)
-	if err := t.keyByHand(s); err != nil {
-		return err
+	if path != nil {
+		t.ipsec.SetPath(path)
 	}
-	t.ipsec.SetPath(path)
 	t.via = &route.Via{Name: cfg.Name, Hop: dataplane.TunnelHop(t.index)}
 	t.link = &route.Via{Name: cfg.Name, Hop: dataplane.TunnelHop(t.index)}
-	t.routeTunnel()
+	t.static = &route.Peer{Source: route.Static, Name: cfg.Name}
+	t.connected = &route.Peer{Source: route.Connected, Name: cfg.Name}
+	t.selectors = &route.Peer{Source: route.IPsec, Name: cfg.Name}
 	return nil
 }
 
-// path finds the underlay from which a tunnel's peer is reached.
+// path finds the underlay from which a tunnel's peer is reached, until key exchange knows better.
 func (s *site) path(cfg *IPsecConfig) (*dataplane.Path, error) {
 	wantUDP := cfg.Encap != EncapNever
-	for _, u := range s.underlays {
-		local := u.Local().Addr()
-		if u.Encap().UDP != wantUDP || local.Is4() != cfg.Remote.Is4() || cfg.Local.IsValid() && cfg.Local != local {
-			continue
-		}
-		p := &dataplane.Path{Underlay: u, Remote: netip.AddrPortFrom(cfg.Remote, 0)}
-		if wantUDP {
-			p.Remote = netip.AddrPortFrom(cfg.Remote, cfg.RemotePort)
-		}
-		return p, nil
+	u := s.underlayFor(cfg.Local, cfg.Remote, wantUDP)
+	if u == nil {
+		return nil, fmt.Errorf("no underlay address from which %v can be reached", cfg.Remote)
 	}
-	return nil, fmt.Errorf("no underlay address from which %v can be reached", cfg.Remote)
+	p := &dataplane.Path{Underlay: u, Remote: netip.AddrPortFrom(cfg.Remote, 0)}
+	if wantUDP {
+		p.Remote = netip.AddrPortFrom(cfg.Remote, cmp.Or(cfg.RemotePort, DefaultUDPPort))
+	}
+	return p, nil
+}
+
+// underlayFor returns the underlay of ESP with a local address, any if that is not known, from which a peer is reached; nil if
+// there is none.
+func (s *site) underlayFor(local, remote netip.Addr, wantUDP bool) dataplane.Underlay {
+	for _, u := range s.underlays {
+		own := u.Local().Addr()
+		if u.Encap().UDP == wantUDP && own.Is4() == remote.Is4() && (!local.IsValid() || local == own || own.IsUnspecified()) {
+			return u
+		}
+	}
+	return nil
 }
 
 // keyByHand makes the one child SA of a tunnel with static keys.
@@ -124,9 +159,6 @@ func selectors(cfg []SelectorConfig) []ipsec.Selector {
 // the tunnel is protected: without the tunnel it is refused.
 func (t *tunnel) routeTunnel() {
 	v := t.vrf
-	t.static = &route.Peer{Source: route.Static, Name: t.cfg.Name}
-	t.connected = &route.Peer{Source: route.Connected, Name: t.cfg.Name}
-	t.selectors = &route.Peer{Source: route.IPsec, Name: t.cfg.Name}
 	for _, r := range t.cfg.Routes {
 		v.offer(r.Prefix, route.Path{Peer: t.static, Via: t.via, Weight: uint16(r.Weight)})
 		v.protect(r.Prefix)
@@ -137,13 +169,13 @@ func (t *tunnel) routeTunnel() {
 			v.protect(p)
 		}
 	}
-	for _, ts := range t.cfg.IPsec.Child.RemoteTS {
+	for _, ts := range t.cfg.IPsec.remoteTS() {
 		if ts.Prefix.Bits() > 0 {
 			v.offer(ts.Prefix, route.Path{Peer: t.selectors, Via: t.via})
 			v.protect(ts.Prefix)
 		}
 	}
-	for _, ts := range t.cfg.IPsec.Child.LocalTS {
+	for _, ts := range t.cfg.IPsec.localTS() {
 		if ts.Prefix.Bits() > 0 && v.out != nil {
 			v.offer(ts.Prefix, route.Path{Peer: v.static, Via: v.out, Preference: behindPort})
 		}
@@ -158,7 +190,8 @@ func (s *site) openRaw(network Network, addrs []netip.Addr) error {
 	for _, a := range addrs {
 		wanted := slices.ContainsFunc(s.cfg.Tunnels, func(t TunnelConfig) bool {
 			p := t.IPsec
-			return p != nil && p.Encap == EncapNever && p.Remote.Is4() == a.Is4() && (!p.Local.IsValid() || p.Local == a)
+			return p != nil && (p.Encap == EncapNever || p.IKE != nil && p.Encap == EncapAuto) &&
+				(!p.Remote.IsValid() || p.Remote.Is4() == a.Is4()) && (!p.Local.IsValid() || p.Local == a)
 		})
 		if !wanted {
 			continue
@@ -171,14 +204,30 @@ func (s *site) openRaw(network Network, addrs []netip.Addr) error {
 			c := &s.cfg.Underlay
 			u, err = raw.Open(raw.Config{Local: a, Device: c.Device, Mark: c.Mark, NetNS: c.NetNS, Queues: s.queues})
 		}
+		if err != nil && !s.needsRaw(a) {
+			s.log.Info("ESP is carried in UDP only: there are no raw sockets", "address", a, "error", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		if err := s.addUnderlay(u); err != nil {
+		if s.tap != nil {
+			u = capture.TapUnderlay(u, s.tap)
+		}
+		if err := s.addUnderlay(u, s.gateway); err != nil {
 			return err
 		}
+		s.underlays = append(s.underlays, u)
 	}
 	return nil
+}
+
+// needsRaw says whether a tunnel from an address is to do without UDP.
+func (s *site) needsRaw(a netip.Addr) bool {
+	return slices.ContainsFunc(s.cfg.Tunnels, func(t TunnelConfig) bool {
+		p := t.IPsec
+		return p != nil && p.Encap == EncapNever && (!p.Remote.IsValid() || p.Remote.Is4() == a.Is4()) && (!p.Local.IsValid() || p.Local == a)
+	})
 }
 
 // tick does once a second what is due by the clock, until ctx ends.
@@ -192,7 +241,7 @@ func (s *site) tick(ctx context.Context) {
 		case <-every.C:
 		}
 		s.gateway.Tick(s.send)
-		for _, t := range s.tunnels {
+		for _, t := range s.allTunnels() {
 			t.iv.extend(s)
 		}
 	}
@@ -240,27 +289,75 @@ func (t *tunnel) alive(reason string) {
 	t.vrf.router.SetUp(t.via, len(t.troubles) == 0)
 }
 
-// Down takes a tunnel out of the routes and closes its SAs: packets that only it could carry are refused with an ICMP
-// error, and where others have the same prefixes, these take over. It stays down until the engine is run again.
-func (e *Engine) Down(name string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.site == nil {
-		return ErrNotUp
-	}
-	return e.site.down(name)
+// whyDead are the reasons why nothing is routed into the tunnel.
+func (t *tunnel) whyDead() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Sorted(maps.Keys(t.troubles))
 }
 
-func (s *site) down(name string) error {
-	for _, t := range s.tunnels {
-		if t.cfg.Name != name {
-			continue
+// Up brings up a tunnel whose keys are negotiated, or with a name one child of it. It returns when that has begun.
+func (e *Engine) Up(ctx context.Context, tunnel, child string) error {
+	return e.negotiate(ctx, "up", tunnel, child)
+}
+
+// Down ends a tunnel's SAs, or with a name one child of it. Keys given by hand stay away until the engine is run again: the
+// tunnel is out of the routes, packets that only it could carry are refused with an ICMP error, and where others have the same
+// prefixes, these take over. A tunnel whose keys are negotiated comes back as it is configured: by the peer, by a packet, or by
+// Up.
+func (e *Engine) Down(ctx context.Context, tunnel, child string) error {
+	return e.negotiate(ctx, "down", tunnel, child)
+}
+
+// Rekey makes new keys for a tunnel's IKE SA, or with a name for one child of it.
+func (e *Engine) Rekey(ctx context.Context, tunnel, child string) error {
+	return e.negotiate(ctx, "rekey", tunnel, child)
+}
+
+func (e *Engine) command(ctx context.Context, what, tunnel, child string) error {
+	switch what {
+	case "up", "down", "rekey":
+		return e.negotiate(ctx, what, tunnel, child)
+	}
+	return fmt.Errorf("%q is no command for a tunnel; there are up, down and rekey", what)
+}
+
+func (e *Engine) negotiate(ctx context.Context, what, name, child string) error {
+	e.mu.Lock()
+	s := e.site
+	e.mu.Unlock()
+	if s == nil {
+		return ErrNotUp
+	}
+	for _, t := range slices.Concat(s.allTunnels(), s.templates) {
+		switch {
+		case t.cfg.Name != name:
+		case t.cfg.IPsec.IKE != nil && t.client == "":
+			return s.keying.command(ctx, what, name, child)
+		case t.cfg.IPsec.Static != nil && what == "down" && child == "":
+			t.dead("taken down") // fail closed: what belonged to it is protected
+			t.vrf.router.SetUp(t.link, false)
+			t.ipsec.Close()
+			s.log.Info("tunnel was taken down", "tunnel", name)
+			return nil
+		case t.client != "":
+			return fmt.Errorf("%s tunnel %q: it is a client's; name the tunnel that it came by", what, name)
+		default:
+			return fmt.Errorf("%s tunnel %q: its keys are given by hand", what, name)
 		}
-		t.dead("taken down") // fail closed: what belonged to it is protected
-		t.vrf.router.SetUp(t.link, false)
-		t.ipsec.Close()
-		s.log.Info("tunnel was taken down", "tunnel", name)
-		return nil
 	}
 	return fmt.Errorf("there is no tunnel %q", name)
+}
+
+// command does what a user wants of a tunnel.
+func (k *keying) command(ctx context.Context, what, tunnel, child string) error {
+	return k.call(ctx, func(now time.Time) ([]ike.Action, error) {
+		switch what {
+		case "up":
+			return k.endpoint.Initiate(now, tunnel, child)
+		case "down":
+			return k.endpoint.Terminate(now, tunnel, child)
+		}
+		return k.endpoint.Rekey(now, tunnel, child)
+	})
 }

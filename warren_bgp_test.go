@@ -3,6 +3,7 @@ package warren_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
@@ -44,7 +45,7 @@ func startSite(t *testing.T, network *sim.Network, template string, i int) (*war
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := warren.New(cfg, warren.WithNetwork(network))
+	e, err := warren.New(cfg, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -299,7 +299,7 @@ func TestDialWithoutEngine(t *testing.T) {
 	if _, err := e.DialContext(ctx, "tcp", "10.2.0.1:80"); !errors.Is(err, warren.ErrNotUp) {
 		t.Errorf("%v", err)
 	}
-	if err := e.Down("peer"); !errors.Is(err, warren.ErrNotUp) {
+	if err := e.Down(t.Context(), "peer", ""); !errors.Is(err, warren.ErrNotUp) {
 		t.Errorf("%v", err)
 	}
 }
@@ -320,10 +320,10 @@ func TestDownFailsClosed(t *testing.T) {
 	if _, err := a.Ping(t.Context(), netip.MustParseAddr("10.2.0.1")); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Down("nobody"); err == nil {
+	if err := a.Down(t.Context(), "nobody", ""); err == nil {
 		t.Error("took down a tunnel that is not there")
 	}
-	if err := a.Down("peer"); err != nil {
+	if err := a.Down(t.Context(), "peer", ""); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)

@@ -191,6 +191,9 @@ func (sa *Inbound) commit(items []item) (newest bool) {
 		v, top := sa.win.commit(it.seq)
 		if v != OK {
 			it.verdict = v
+		} else {
+			sa.packets++
+			sa.bytes += uint64(it.len)
 		}
 		newest = newest || top
 	}

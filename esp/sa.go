@@ -131,6 +131,8 @@ type Outbound struct {
 	// limit is the highest sequence number that may be given out, hard the highest that it may be set to.
 	limit atomic.Uint64
 	hard  uint64
+	// bytes is how many have been sealed, of inner packets.
+	bytes atomic.Uint64
 	// memory is the AEAD's own, for Touch.
 	memory []byte
 }
@@ -164,6 +166,12 @@ func NewOutbound(c Config) (*Outbound, error) {
 // Sent returns how many sequence numbers have been used.
 func (sa *Outbound) Sent() uint64 { return min(sa.last.Load(), sa.limit.Load()) }
 
+// Carried counts bytes of inner packets that were sealed, as a worker does once a run.
+func (sa *Outbound) Carried(bytes uint64) { sa.bytes.Add(bytes) }
+
+// Bytes returns how many bytes were carried.
+func (sa *Outbound) Bytes() uint64 { return sa.bytes.Load() }
+
 // IV returns the IV that an AEAD's next packet will carry, at least.
 func (sa *Outbound) IV() uint64 { return sa.ivBase + sa.Sent() + 1 }
 
@@ -179,6 +187,8 @@ type Inbound struct {
 	keyed
 	mu  sync.Mutex
 	win window
+	// packets and bytes are those of inner packets that were right; mu guards them too.
+	packets, bytes uint64
 }
 
 // NewInbound returns an SA to open with.
@@ -195,6 +205,13 @@ func (sa *Inbound) Received() uint64 {
 	sa.mu.Lock()
 	defer sa.mu.Unlock()
 	return sa.win.top
+}
+
+// Carried returns how many inner packets were right, and their bytes.
+func (sa *Inbound) Carried() (packets, bytes uint64) {
+	sa.mu.Lock()
+	defer sa.mu.Unlock()
+	return sa.packets, sa.bytes
 }
 
 // ReplayWindow returns the window's size in packets; 0 for none.

@@ -297,7 +297,8 @@ func (d *demo) counters(site string) {
 // takeAway takes the second tunnel down at both its ends and shows that flows take the other one.
 func (d *demo) takeAway() error {
 	a := d.sites["a"].engine
-	if err := errors.Join(a.Down("b2"), d.sites["b"].engine.Down("a2")); err != nil {
+	ctx := context.Background()
+	if err := errors.Join(a.Down(ctx, "b2", ""), d.sites["b"].engine.Down(ctx, "a2", "")); err != nil {
 		return err
 	}
 	for i := range 8 {

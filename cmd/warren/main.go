@@ -69,6 +69,7 @@ privilege. Try "warren demo" first: three sites in one process.`,
 	})
 	root.AddCommand(newRun(), newCheck(), newDemo())
 	root.AddCommand(newStatus(), newTunnels(), newSAs(), newRoutes(), newBGP(), newExplain(), newDrops())
+	root.AddCommand(newTunnelCommands()...)
 	for _, c := range root.Commands() {
 		c.Args = usageArgs(c.Args)
 	}

@@ -448,3 +448,29 @@ func FuzzParse(f *testing.F) {
 		wire.SetTOS(b, 3)
 	})
 }
+
+// TestEcho: gopacket reads it as what it is, with right checksums.
+func TestEcho(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		first    gopacket.LayerType
+		want     gopacket.LayerType
+	}{{"10.1.0.1", "10.2.0.1", layers.LayerTypeIPv4, layers.LayerTypeICMPv4}, {"fd01::1", "fd02::1", layers.LayerTypeIPv6, layers.LayerTypeICMPv6Echo}} {
+		b := wire.Echo(netip.MustParseAddr(c.from), netip.MustParseAddr(c.to))
+		p := gopacket.NewPacket(b, c.first, gopacket.Default)
+		if p.ErrorLayer() != nil || p.Layer(c.want) == nil || p.NetworkLayer().NetworkFlow().String() != c.from+"->"+c.to {
+			t.Errorf("%s to %s: %v", c.from, c.to, p)
+		}
+		var info wire.Info
+		if wire.Parse(b, &info, false) != wire.OK {
+			t.Errorf("%x is not parsed", b)
+		}
+		sum := uint64(0)
+		if info.Version == 6 {
+			sum = wire.PseudoSum(b, wire.ProtoICMPv6, 8)
+		}
+		if wire.Checksum(b[info.HdrLen:], sum) != 0 {
+			t.Errorf("%x: wrong checksum", b)
+		}
+	}
+}

@@ -139,7 +139,7 @@ func (s *sealing) sealRun(pkts []packet.Packet) (refused int) {
 // leave at once, otherwise with the batch.
 func (s *sealing) sealSome(pkts []packet.Packet, want int) (refused int) {
 	s.run = s.child.sa.Reserve(want)
-	first, short := s.run.First(), s.run.Left() < want
+	first, short, before := s.run.First(), s.run.Left() < want, s.bytes
 	for i := range pkts {
 		p := &pkts[i]
 		switch {
@@ -155,6 +155,7 @@ func (s *sealing) sealSome(pkts []packet.Packet, want int) (refused int) {
 			refused++
 		}
 	}
+	s.child.sa.Carried(s.bytes - before)
 	s.ctx.Tx.Numbered(s.child, int(s.run.First()-first), first)
 	s.run.End()
 	if me := int32(s.ctx.Worker) + 1; s.child.user.Load() != me {

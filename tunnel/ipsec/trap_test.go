@@ -68,8 +68,13 @@ func TestPrefer(t *testing.T) {
 	h[0].tunnel.Prefer(fresh, old)
 	send(fresh)
 	h[0].tunnel.Prefer(fresh, old)
+	h[0].tunnel.Retire(old)
 	h[0].tunnel.RemoveChild(fresh)
-	send(old)
+	h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+	h[0].dropped(t, packet.NoSA, 1)
+	if got := h[0].tunnel.Sealing(); len(got) != 0 || len(h[0].tunnel.Children()) != 1 {
+		t.Errorf("%d children seal", len(got))
+	}
 }
 
 func mustOut(t *testing.T, spi uint32) *esp.Outbound {

@@ -43,6 +43,21 @@ type Child struct {
 	Out           *esp.Outbound
 	In            *esp.Inbound
 	Local, Remote []Selector
+
+	// retired: it seals no more. The tunnel's mutex guards it.
+	retired bool
+}
+
+// Use is what a child SA has carried, of inner packets.
+type Use struct {
+	InPackets, InBytes, OutPackets, OutBytes uint64
+}
+
+// Use returns what the child SA has carried so far.
+func (c *Child) Use() (u Use) {
+	u.InPackets, u.InBytes = c.In.Carried()
+	u.OutPackets, u.OutBytes = c.Out.Sent(), c.Out.Bytes()
+	return u
 }
 
 // Tunnel is an ESP tunnel to one peer. It implements dataplane.Tunnel.
@@ -174,6 +189,21 @@ func (t *Tunnel) RemoveChild(c *Child) {
 	t.inbounds = slices.Delete(t.inbounds, i, i+1)
 }
 
+// Retire has a child SA seal no more. It goes on opening what is still on the way, until it is removed.
+func (t *Tunnel) Retire(c *Child) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c.retired = true
+	t.publish()
+}
+
+// Sealing returns the child SAs that seal, in order.
+func (t *Tunnel) Sealing() []*Child {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(t.children), func(c *Child) bool { return c.retired })
+}
+
 // Prefer puts a child SA in front of another one, so that from now on it takes the packets that both cover: it is what has
 // replaced the other. It does nothing where one of them is not there.
 func (t *Tunnel) Prefer(c, over *Child) {
@@ -201,7 +231,7 @@ func (t *Tunnel) Covering(i *wire.Info) *Child {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for n, c := range t.children {
-		if t.inbounds[n].match.outbound(i) {
+		if !c.retired && t.inbounds[n].match.outbound(i) {
 			return c
 		}
 	}
@@ -221,14 +251,17 @@ func (t *Tunnel) Close() {
 
 // publish makes the snapshot that workers read. The caller holds t.mu.
 func (t *Tunnel) publish() {
-	o := &outbound{children: make([]*outChild, len(t.children)), traps: slices.Clone(t.traps)}
+	o := &outbound{children: make([]*outChild, 0, len(t.children)), traps: slices.Clone(t.traps)}
 	for i, c := range t.children {
+		if c.retired {
+			continue
+		}
 		oc := &o.first
-		if i > 0 {
+		if len(o.children) > 0 {
 			oc = new(outChild)
 		}
 		oc.sa, oc.match, oc.gw, oc.header = c.Out, t.inbounds[i].match, t.gw, int32(c.Out.HeaderLen())
-		o.children[i] = oc
+		o.children = append(o.children, oc)
 	}
 	if len(o.children) > 0 && o.children[0].match.any4 && o.children[0].match.any6 {
 		o.all = o.children[0]

@@ -1,0 +1,360 @@
+package warren
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/routing/route"
+	"github.com/warrenvpn/warren/routing/router"
+	"github.com/warrenvpn/warren/tunnel/ike"
+	"github.com/warrenvpn/warren/tunnel/ike/message"
+	"github.com/warrenvpn/warren/tunnel/ipsec"
+)
+
+// liveChild is a child SA that is installed.
+type liveChild struct {
+	tunnel *tunnel
+	child  *ipsec.Child
+	sa     ike.ChildSA
+	// instead is the inbound SPI of the child that it takes the place of, as long as packets still leave by that.
+	instead uint32
+	since   time.Time
+}
+
+// ikeState is an IKE SA that is up.
+type ikeState struct {
+	ike   ike.IKE
+	suite string
+	since time.Time
+	lease ike.Lease
+}
+
+// client is an instance of a template: a peer that came by itself.
+type client struct {
+	tunnel *tunnel
+	// offers are its routes.
+	offers []router.Change
+}
+
+// trapHit says that a packet came for a child that is not up. It is in the queue at most once.
+type trapHit struct {
+	peer, child string
+	taken       atomic.Bool
+}
+
+// Reasons for which nothing is routed into a tunnel.
+const (
+	noSA       = "no SA"
+	peerSilent = "the peer does not answer"
+)
+
+// stateKey names an IKE SA: that of a tunnel by the tunnel, that of a template's client by its number.
+func stateKey(i *ike.IKE) string { return fmt.Sprint(i.Peer, "/", i.Number) }
+
+// tunnelOf returns the tunnel that an IKE SA keys.
+func (k *keying) tunnelOf(i *ike.IKE) *tunnel {
+	if c := k.clients[i.Number]; c != nil {
+		return c.tunnel
+	}
+	if t := k.tunnels[i.Peer]; t != nil && !t.cfg.IPsec.any() {
+		return t
+	}
+	return nil
+}
+
+func (k *keying) ikeUp(a *ike.IKEUp) {
+	k.s.mu.Lock()
+	k.up[stateKey(&a.IKE)] = &ikeState{ike: a.IKE, suite: a.Suite, since: time.Now(), lease: a.Leased}
+	k.s.mu.Unlock()
+	if t := k.tunnels[a.Peer]; t != nil && t.cfg.IPsec.any() {
+		if err := k.welcome(t, a); err != nil {
+			k.log.Error("client cannot be served", "tunnel", a.Peer, "client", a.RemoteID, "error", err)
+			return
+		}
+	}
+	if t := k.tunnelOf(&a.IKE); t != nil {
+		t.alive(peerSilent)
+	}
+	k.log.Info("peer is authenticated", "tunnel", a.Peer, "peer", a.RemoteID, "suite", a.Suite, "remote", a.Path.Remote)
+}
+
+func (k *keying) ikeDown(a *ike.IKEDown) {
+	key := stateKey(&a.IKE)
+	k.s.mu.Lock()
+	delete(k.up, key)
+	k.s.mu.Unlock()
+	k.log.Info("IKE SA is down", "tunnel", a.Peer, "reason", a.Reason)
+	if c := k.clients[a.Number]; c != nil {
+		k.s.mu.Lock()
+		delete(k.clients, a.Number)
+		k.s.mu.Unlock()
+		k.farewell(c)
+		return
+	}
+	// A tunnel that the machine brings up again by itself is left meanwhile: there may be another one.
+	if t := k.tunnelOf(&a.IKE); t != nil && !k.leaving && t.restarts() && !k.hasIKE(a.Peer) {
+		t.dead(peerSilent)
+	}
+}
+
+// ikeChanged notes what an IKE SA has become; suite is empty where that is as before.
+func (k *keying) ikeChanged(i *ike.IKE, suite string) {
+	k.s.mu.Lock()
+	defer k.s.mu.Unlock()
+	if st := k.up[stateKey(i)]; st != nil {
+		st.ike, st.suite = *i, cmp.Or(suite, st.suite)
+	}
+}
+
+// hasIKE says whether another IKE SA with a peer is up.
+func (k *keying) hasIKE(peer string) bool {
+	for _, st := range k.up {
+		if st.ike.Peer == peer {
+			return true
+		}
+	}
+	return false
+}
+
+// restarts says whether all children of a tunnel begin anew by themselves.
+func (t *tunnel) restarts() bool {
+	for i := range t.cfg.IPsec.IKE.Children {
+		if c := &t.cfg.IPsec.IKE.Children[i]; c.DPDAction != EndRestart {
+			return false
+		}
+	}
+	return true
+}
+
+// install makes a child SA and puts it behind those that are there.
+func (k *keying) install(sa *ike.ChildSA) (*liveChild, error) {
+	t := k.tunnelOf(&sa.IKE)
+	if t == nil {
+		return nil, fmt.Errorf("there is no tunnel %q", sa.Peer)
+	}
+	suite, err := esp.ParseSuite(sa.Suite)
+	if err != nil {
+		return nil, err
+	}
+	c := &ipsec.Child{Name: sa.Name, Local: agreed(sa.Local), Remote: agreed(sa.Remote)}
+	if c.Out, err = esp.NewOutbound(esp.Config{SPI: sa.Out, Suite: suite, Key: sa.OutKey, ESN: sa.ESN}); err != nil {
+		return nil, err
+	}
+	if c.In, err = esp.NewInbound(esp.Config{SPI: sa.In, Suite: suite, Key: sa.InKey, ESN: sa.ESN, ReplayWindow: t.cfg.IPsec.ReplayWindow}); err != nil {
+		return nil, err
+	}
+	if err := k.follow(t, &sa.IKE, sa.Encap); err != nil {
+		return nil, err
+	}
+	if err := t.ipsec.AddChild(c); err != nil {
+		return nil, err
+	}
+	live := &liveChild{tunnel: t, child: c, sa: *sa, since: time.Now()}
+	live.sa.InKey, live.sa.OutKey = nil, nil
+	k.s.mu.Lock()
+	k.children[sa.In] = live
+	k.s.mu.Unlock()
+	return live, nil
+}
+
+// agreed are a child SA's selectors as the data plane has them.
+func agreed(all []message.TrafficSelector) []ipsec.Selector {
+	out := make([]ipsec.Selector, 0, len(all))
+	for _, ts := range all {
+		out = append(out, ipsec.Selector{From: ts.Start, To: ts.End, Proto: ts.Protocol, FromPort: ts.StartPort, ToPort: ts.EndPort})
+	}
+	return out
+}
+
+// follow sends a tunnel's packets where its IKE SA says.
+func (k *keying) follow(t *tunnel, i *ike.IKE, encap bool) error {
+	u := k.s.underlayFor(i.Path.Local.Addr(), i.Path.Remote.Addr(), encap)
+	if u == nil {
+		return fmt.Errorf("no underlay address from which %v can be reached", i.Path.Remote)
+	}
+	p := &dataplane.Path{Underlay: u, Remote: netip.AddrPortFrom(i.Path.Remote.Addr(), 0)}
+	switch {
+	case encap && i.Path.NATT:
+		p.Remote = i.Path.Remote
+	case encap:
+		p.Remote = netip.AddrPortFrom(i.Path.Remote.Addr(), DefaultUDPPort)
+	}
+	if old := t.ipsec.Path(); old == nil || old.Underlay != p.Underlay || old.Remote != p.Remote {
+		t.ipsec.SetPath(p)
+	}
+	return nil
+}
+
+func (k *keying) childUp(sa *ike.ChildSA) {
+	live, err := k.install(sa)
+	if err != nil {
+		k.log.Error("child SA cannot be installed", "tunnel", sa.Peer, "child", sa.Name, "error", err)
+		return
+	}
+	t := live.tunnel
+	t.alive(noSA)
+	k.log.Info("child SA is up", "tunnel", sa.Peer, "child", sa.Name, "suite", sa.Suite, "esn", sa.ESN, "udp", sa.Encap,
+		"local", fmt.Sprint(sa.Local), "remote", fmt.Sprint(sa.Remote))
+	if held := t.ipsec.TakeHeld(sa.Name); len(held) > 0 {
+		if err := k.s.plane.Inject(t.index, held); err != nil {
+			k.log.Error("packets that waited are lost", "tunnel", sa.Peer, "packets", len(held), "error", err)
+		}
+	}
+}
+
+func (k *keying) childRekeyed(a *ike.ChildRekeyed) {
+	live, err := k.install(&a.ChildSA)
+	if err != nil {
+		k.log.Error("child SA cannot be installed", "tunnel", a.Peer, "child", a.Name, "error", err)
+		return
+	}
+	live.instead = a.Old
+	if a.Outbound {
+		k.prefer(a.In)
+	}
+	k.log.Info("child SA was rekeyed", "tunnel", a.Peer, "child", a.Name, "suite", a.Suite)
+}
+
+// prefer has packets leave by a child SA in place of the one before it.
+func (k *keying) prefer(in uint32) {
+	live := k.children[in]
+	if live == nil || live.instead == 0 {
+		return
+	}
+	if old := k.children[live.instead]; old != nil {
+		live.tunnel.ipsec.Prefer(live.child, old.child)
+		live.tunnel.ipsec.Retire(old.child)
+	}
+	live.instead = 0
+}
+
+func (k *keying) childDown(a *ike.ChildDown) {
+	live := k.children[a.In]
+	if live == nil {
+		k.s.gateway.ReleaseSPI(a.In)
+		return
+	}
+	k.s.mu.Lock()
+	delete(k.children, a.In)
+	k.s.mu.Unlock()
+	live.tunnel.ipsec.RemoveChild(live.child)
+	k.log.Info("child SA is down", "tunnel", a.Peer, "child", a.Name, "reason", a.Reason)
+	if len(live.tunnel.ipsec.Sealing()) == 0 && !live.tunnel.trapped() {
+		live.tunnel.dead(noSA)
+	}
+}
+
+// trapped says whether packets bring the tunnel up.
+func (t *tunnel) trapped() bool {
+	for i := range t.cfg.IPsec.IKE.Children {
+		if t.cfg.IPsec.IKE.Children[i].StartAction&StartTrap != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// trap begins to keep the packets of a child that is not up, or ends it.
+func (k *keying) trap(a *ike.Trap) {
+	t := k.tunnels[a.Peer]
+	if t == nil {
+		return
+	}
+	if !a.On {
+		t.ipsec.ClearTrap(a.Child)
+		return
+	}
+	for i := range t.cfg.IPsec.IKE.Children {
+		c := &t.cfg.IPsec.IKE.Children[i]
+		if c.Name != a.Child {
+			continue
+		}
+		hit := &trapHit{peer: a.Peer, child: a.Child}
+		t.ipsec.SetTrap(c.Name, selectors(c.LocalTS), selectors(c.RemoteTS), func() {
+			if hit.taken.CompareAndSwap(false, true) {
+				select {
+				case k.hits <- hit:
+				default:
+					hit.taken.Store(false)
+				}
+			}
+		})
+	}
+}
+
+func (k *keying) peerMoved(a *ike.PeerMoved) {
+	k.log.Info("peer moved", "tunnel", a.Peer, "from", a.From.Remote, "to", a.Path.Remote)
+	k.ikeChanged(&a.IKE, "")
+	for _, live := range k.children {
+		if live.sa.Peer == a.Peer && live.sa.Number == a.Number {
+			if err := k.follow(live.tunnel, &a.IKE, live.sa.Encap); err != nil {
+				k.log.Error("peer cannot be followed", "tunnel", a.Peer, "error", err)
+			}
+		}
+	}
+}
+
+// look tells the machine, and does, what follows from the packets that went by.
+func (k *keying) look() {
+	now := time.Now()
+	for _, u := range k.keepers {
+		u.tend(k.s, now)
+	}
+	for in, live := range k.children {
+		use := live.child.Use()
+		if live.instead != 0 && use.InPackets > 0 {
+			k.prefer(in) // the peer has begun to use it
+		}
+		k.do(k.endpoint.Used(now, in, ike.Usage{InBytes: use.InBytes, InPackets: use.InPackets, OutBytes: use.OutBytes, OutPackets: use.OutPackets}))
+		if k.children[in] != live {
+			continue
+		}
+		if p := live.tunnel.ipsec.Path(); p != nil && live.sa.Encap && p.Remote != live.sa.Path.Remote && live.sa.Path.NATT {
+			live.sa.Path.Remote = p.Remote
+			k.do(k.endpoint.Moved(now, in, p.Remote))
+		}
+	}
+}
+
+// welcome makes the tunnel of a client that came by itself, with a route to what it was lent.
+func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
+	cfg := *template.cfg
+	cfg.Name = fmt.Sprintf("%s[%d]", template.cfg.Name, a.Number)
+	t := &tunnel{cfg: &cfg, vrf: template.vrf, troubles: map[string]bool{}, client: a.RemoteID.String()}
+	if err := k.s.addTunnel(t, nil); err != nil {
+		return err
+	}
+	c := &client{tunnel: t}
+	k.s.mu.Lock()
+	k.clients[a.Number] = c
+	k.s.mu.Unlock()
+	for _, addr := range a.Leased.Addresses {
+		c.offers = append(c.offers, router.Change{Prefix: hostPrefix(addr), Path: route.Path{Peer: t.selectors, Via: t.via}})
+	}
+	t.vrf.router.Offer(c.offers...)
+	k.s.mu.Lock()
+	k.s.tunnels = append(k.s.tunnels, t)
+	k.s.mu.Unlock()
+	return nil
+}
+
+// farewell takes a client's tunnel away.
+func (k *keying) farewell(c *client) {
+	t := c.tunnel
+	t.vrf.router.RemovePeer(t.selectors)
+	k.s.mu.Lock()
+	for i, o := range k.s.tunnels {
+		if o == t {
+			k.s.tunnels = append(k.s.tunnels[:i:i], k.s.tunnels[i+1:]...)
+			break
+		}
+	}
+	k.s.mu.Unlock()
+	t.ipsec.Close()
+	k.s.plane.RemoveTunnel(t.index)
+}
