@@ -68,16 +68,27 @@ func (g gatewayID) pair(other gatewayID) (number, end int) {
 	return a*siteCount*gatewayCount + b, end
 }
 
-// timers of BGP between the sites.
-type timers struct {
+// layout is how a laboratory's gateways are configured.
+type layout struct {
+	// hold is BGP's hold time; bfd watches, at 3 x 100 ms, tunnels and links.
 	hold time.Duration
-	bfd  string // as in the configuration; none if empty
+	bfd  bool
+	// ospf is what routers and gateways of a site speak instead of BGP.
+	ospf bool
+	// perTunnel gives every tunnel a device of its own, and BIRD speaks over them instead of warren: the design's
+	// interface-per-tunnel.yaml.
+	perTunnel bool
 }
 
-var (
-	withBFD     = timers{6 * time.Second, "{interval: 100ms, multiplier: 3}"}
-	withoutBFD  = timers{6 * time.Second, ""}
-	siteHeading = `underlay: {addresses: [%q]}
+// allowance is what a failure may cost: 0.5 s with BFD at 3 x 100 ms, 6.5 s with a hold time of 6 s.
+func (l layout) allowance() time.Duration {
+	if l.bfd {
+		return 500 * time.Millisecond
+	}
+	return l.hold + 500*time.Millisecond
+}
+
+const siteHeading = `underlay: {addresses: [%q]}
 vrfs:
   private:
     port: {tun: warren0, netns: %q}
@@ -87,29 +98,59 @@ vrfs:
       hold_time: %v
       connect_retry: 2s
       multipath: 16
-      export: [{from: kernel, device: "eth*"}]
+      export: [{from: kernel, device: "eth*"%s}]
       import: all
 %s    kernel:
       export: [{from: bgp}, {from: connected}]
       import: [{device: "eth*"}]
 tunnels:
 `
-)
 
-// config is that of a gateway whose port is in a namespace: the design's site-ipsec.yaml.
-func (g gatewayID) config(private string, tm timers) string {
-	bfd := ""
-	if tm.bfd != "" {
-		bfd = "      bfd: " + tm.bfd + "\n"
+// config is that of a gateway whose ports are in a namespace: the design's site-ipsec.yaml.
+func (g gatewayID) config(private string, l layout) string {
+	if l.perTunnel {
+		return g.configPerTunnel(private)
+	}
+	bfd, own := "", ""
+	if l.bfd {
+		bfd = "      bfd: {interval: 100ms, multiplier: 3}\n"
+	}
+	if l.ospf {
+		// OSPF tells each gateway what the other has learned from afar, and forgets whence. It is not ours to announce.
+		own = fmt.Sprintf(`, prefixes: [10.%[1]d.0.0/16+, "fd00:%[1]d::/32+"]`, g.site)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, siteHeading, g.public(), private, g.as(), g.site, g.number, tm.hold, bfd)
+	fmt.Fprintf(&b, siteHeading, g.public(), private, g.as(), g.site, g.number, l.hold, own, bfd)
 	for _, other := range g.remotes() {
-		number, end := g.pair(other)
+		ours, _ := g.link(other)
 		fmt.Fprintf(&b, "  %v:\n    ipsec:\n      remote: %q\n%s", other, other.public(), g.keys(other))
-		fmt.Fprintf(&b, "    addresses: [\"2001:db8:ff::%x/127\", 169.254.1.%d/31]\n    bgp: {neighbor_as: %d}\n", 2*number+end, 2*number+end, other.as())
+		fmt.Fprintf(&b, "    addresses: [\"%v\", %v]\n    bgp: {neighbor_as: %d}\n", ours[1], ours[0], other.as())
 	}
 	return b.String()
+}
+
+func (g gatewayID) configPerTunnel(private string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "underlay: {addresses: [%q]}\ntunnels:\n", g.public())
+	for _, other := range g.remotes() {
+		ours, _ := g.link(other)
+		fmt.Fprintf(&b, "  %v:\n    port: {tun: %s, netns: %q, addresses: [%v, \"%v\"]}\n", other, other.device(), private, ours[0], ours[1])
+		fmt.Fprintf(&b, "    ipsec:\n      remote: %q\n%s", other.public(), g.keys(other))
+	}
+	return b.String()
+}
+
+// device is what leads to a gateway where every tunnel has its own.
+func (g gatewayID) device() string { return fmt.Sprintf("vti%d%d", g.site, g.number) }
+
+// link are the addresses of the tunnel between two gateways, of both families: those of g's end and those of the other's.
+func (g gatewayID) link(other gatewayID) (ours, theirs [2]netip.Prefix) {
+	number, end := g.pair(other)
+	at := func(end int) [2]netip.Prefix {
+		return [2]netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("169.254.1.%d/31", 2*number+end)),
+			netip.MustParsePrefix(fmt.Sprintf("2001:db8:ff::%x/127", 2*number+end))}
+	}
+	return at(end), at(1 - end)
 }
 
 // keys is how the tunnel to another gateway is keyed: by hand. A gateway that starts anew begins with sequence number 1 again, so
@@ -126,42 +167,83 @@ func (g gatewayID) keys(other gatewayID) string {
 const birdCommon = `log stderr all;
 router id %s;
 protocol device { scan time 1; }
-protocol bfd { interface "eth*" { interval 100 ms; multiplier 3; }; }
+%s
 template bgp site { direct; bfd on; hold time 6; connect delay time 1; error wait time 1, 2; connect retry time 2; }
 `
 
+// birdBFD is BFD in BIRD: always within the sites, between them if the layout says so.
+func birdBFD(l layout) string {
+	const devices = `interface %q { interval 100 ms; multiplier 3; };`
+	text := fmt.Sprintf(devices, "eth*")
+	if l.perTunnel && l.bfd {
+		text += " " + fmt.Sprintf(devices, "vti*")
+	}
+	return "protocol bfd { " + text + " }"
+}
+
 // birdOfGateway is the configuration of BIRD beside a gateway's port: it tells the site's router what warren told the kernel,
 // and the kernel what the site's router says.
-func (g gatewayID) birdOfGateway(ospf bool) string {
-	router4, own4 := g.lan4()
-	router6, own6 := g.lan6()
+func (g gatewayID) birdOfGateway(l layout) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, birdCommon, fmt.Sprintf("10.%d.0.%d", g.site, g.number))
-	for _, f := range [2]string{"ipv4", "ipv6"} {
-		fmt.Fprintf(&b, `protocol kernel %[1]s_kernel { learn; metric 64; %[1]s {
-  import filter { if krt_source = 201 then { preference = 200; accept; } reject; };
-  export where source ~ [RTS_BGP, RTS_OSPF, RTS_OSPF_IA, RTS_OSPF_EXT1, RTS_OSPF_EXT2]; }; }
-`, f)
+	fmt.Fprintf(&b, birdCommon, fmt.Sprintf("10.%d.0.%d", g.site, g.number), birdBFD(l))
+	if l.perTunnel {
+		b.WriteString(g.birdOfTunnels(l))
+		return b.String()
 	}
-	if ospf {
+	// The ends of tunnels stay here: OSPFv2 in BIRD cannot tell a /31 from the /32 of its first address.
+	for f, inside := range map[string]string{"ipv4": "10.0.0.0/8", "ipv6": "fd00::/8"} {
+		fmt.Fprintf(&b, `protocol kernel %[1]s_kernel { learn; metric 64; %[1]s {
+  import filter { if krt_source = 201 && net ~ %[2]s then { preference = 200; accept; } reject; };
+  export where source ~ [RTS_BGP, RTS_OSPF, RTS_OSPF_IA, RTS_OSPF_EXT1, RTS_OSPF_EXT2]; }; }
+`, f, inside)
+	}
+	if l.ospf {
 		b.WriteString(birdOSPF(`where source = RTS_INHERIT`))
 		return b.String()
 	}
-	const session = "protocol bgp %[1]s_router from site { local %[2]s as %[3]d; neighbor %[4]s as %[3]d; %[1]s { import all; export where source = RTS_INHERIT; next hop self; }; }\n"
-	fmt.Fprintf(&b, session, "ipv4", own4, g.as(), router4)
-	fmt.Fprintf(&b, session, "ipv6", own6, g.as(), router6)
+	b.WriteString(g.birdToRouter(`where source = RTS_INHERIT`))
+	return b.String()
+}
+
+// birdToRouter are a gateway's sessions with its site's router.
+func (g gatewayID) birdToRouter(export string) string {
+	router4, own4 := g.lan4()
+	router6, own6 := g.lan6()
+	const session = "protocol bgp %[1]s_router from site { local %[2]s as %[3]d; neighbor %[4]s as %[3]d; %[1]s { import all; export %[5]s; next hop self; }; }\n"
+	return fmt.Sprintf(session, "ipv4", own4, g.as(), router4, export) + fmt.Sprintf(session, "ipv6", own6, g.as(), router6, export)
+}
+
+// birdOfTunnels is the rest of the configuration of BIRD where it speaks over devices, one for each tunnel.
+func (g gatewayID) birdOfTunnels(l layout) string {
+	var b strings.Builder
+	for _, f := range [2]string{"ipv4", "ipv6"} {
+		fmt.Fprintf(&b, "protocol kernel %[1]s_kernel { merge paths yes limit 16; %[1]s { import none; export where source = RTS_BGP; }; }\n", f)
+	}
+	b.WriteString(g.birdToRouter("where bgp_path.len > 0"))
+	bfd := ""
+	if l.bfd {
+		bfd = "bfd on;"
+	}
+	for _, other := range g.remotes() {
+		ours, theirs := g.link(other)
+		for i, f := range [2]string{"ipv4", "ipv6"} {
+			fmt.Fprintf(&b, "protocol bgp T%d%d_%s { local %v as %d; neighbor %v as %d; direct; %s hold time %d; connect delay time 1; error wait time 1, 2; connect retry time 2;\n",
+				other.site, other.number, f, ours[i].Addr(), g.as(), theirs[i].Addr(), other.as(), bfd, l.hold/time.Second)
+			fmt.Fprintf(&b, "  %s { import all; export where bgp_path.len = 0; next hop self; }; }\n", f)
+		}
+	}
 	return b.String()
 }
 
 // birdOfRouter is the configuration of a site's router, which announces the site's networks to both gateways.
-func birdOfRouter(site int, ospf bool) string {
+func birdOfRouter(site int, l layout) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, birdCommon, fmt.Sprintf("10.%d.0.254", site))
+	fmt.Fprintf(&b, birdCommon, fmt.Sprintf("10.%d.0.254", site), birdBFD(l))
 	b.WriteString("protocol direct { ipv4; ipv6; interface \"lan0\"; }\n")
 	for _, f := range [2]string{"ipv4", "ipv6"} {
 		fmt.Fprintf(&b, "protocol kernel %[1]s_kernel { merge paths yes limit 16; %[1]s { import none; export where source != RTS_DEVICE; }; }\n", f)
 	}
-	if ospf {
+	if l.ospf {
 		b.WriteString(birdOSPF(`where source = RTS_DEVICE`))
 		return b.String()
 	}
@@ -178,7 +260,7 @@ func birdOfRouter(site int, ospf bool) string {
 
 // birdOSPF is OSPF on the links between a site's router and its gateways.
 func birdOSPF(export string) string {
-	const protocol = `protocol ospf %s ospf_%s { ecmp yes limit 16; %s { import all; export %s; };
+	const protocol = `protocol ospf %s ospf_%s { ecmp yes limit 16; merge external yes; %s { import all; export %s; };
   area 0 { interface "eth*" { type ptp; bfd on; hello 1; dead 6; }; }; }
 `
 	return fmt.Sprintf(protocol, "v2", "ipv4", "ipv4", export) + fmt.Sprintf(protocol, "v3", "ipv6", "ipv6", export)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/bench/lab"
@@ -34,9 +33,11 @@ type sites struct {
 	internet *lab.Host
 	routers  map[int]*router
 	gateways map[gatewayID]*gateway
-	timers   timers
-	flows    *lab.Flows
+	layout   layout
 }
+
+// hashPorts lets the kernel spread flows between two addresses over several ways.
+var hashPorts = [...]string{"net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1"}
 
 type router struct {
 	host *lab.Host
@@ -53,15 +54,14 @@ type gateway struct {
 }
 
 // newSites builds the network and starts everything in it.
-func newSites(t testing.TB, ctx context.Context, tm timers, ospf bool) *sites {
+func newSites(t testing.TB, ctx context.Context, how layout) *sites {
 	t.Helper()
 	l := lab.ForTest(t, append(lab.BIRDPrograms, "ping", "sysctl")...)
-	s := &sites{t: t, lab: l, program: build(t), routers: map[int]*router{}, gateways: map[gatewayID]*gateway{}, timers: tm}
+	s := &sites{t: t, lab: l, program: build(t), routers: map[int]*router{}, gateways: map[gatewayID]*gateway{}, layout: how}
 	t.Cleanup(s.askToEnd)
 	s.internet = s.host("internet", "net.ipv6.conf.all.forwarding=1")
 	for n := 1; n <= siteCount; n++ {
-		// The hash of what has ports includes them, so that flows between two addresses are spread.
-		r := &router{host: s.host(fmt.Sprintf("r%d", n), "net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1")}
+		r := &router{host: s.host(fmt.Sprintf("r%d", n), hashPorts[:]...)}
 		// The site's network ends nowhere: its only host is the router.
 		s.must(s.lab.Connect(lab.Link{A: r.host, B: r.host, DevA: "lan0", DevB: "lan1",
 			AddrsA: []string{inside4(n).String() + "/24", inside6(n).String() + "/64"}}))
@@ -72,12 +72,12 @@ func newSites(t testing.TB, ctx context.Context, tm timers, ospf bool) *sites {
 	}
 	for n, r := range s.routers {
 		var err error
-		r.bird, err = r.host.StartBIRD(ctx, birdOfRouter(n, ospf))
+		r.bird, err = r.host.StartBIRD(ctx, birdOfRouter(n, how))
 		s.must(err)
 	}
 	for id, g := range s.gateways {
 		var err error
-		g.bird, err = g.inside.StartBIRD(ctx, id.birdOfGateway(ospf))
+		g.bird, err = g.inside.StartBIRD(ctx, id.birdOfGateway(how))
 		s.must(err)
 		s.start(id)
 	}
@@ -116,7 +116,7 @@ func (s *sites) host(name string, sysctls ...string) *lab.Host {
 // addGateway makes a gateway's two hosts and their links.
 func (s *sites) addGateway(id gatewayID) {
 	s.t.Helper()
-	g := &gateway{id: id, outside: s.host("o" + id.String()), inside: s.host("i"+id.String(), "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")}
+	g := &gateway{id: id, outside: s.host("o" + id.String()), inside: s.host("i"+id.String(), append(hashPorts[:], "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")...)}
 	s.gateways[id] = g
 	s.must(s.lab.Connect(lab.Link{A: g.outside, B: s.internet, AddrsA: []string{id.public() + "/64"}, AddrsB: []string{id.router() + "/64"}}))
 	s.must(g.outside.IP("route", "add", "default", "via", id.router()))
@@ -127,7 +127,7 @@ func (s *sites) addGateway(id gatewayID) {
 	g.conf = filepath.Join(s.lab.Dir(), id.String()+".yaml")
 	g.socket = filepath.Join(s.lab.Dir(), id.String()+".sock")
 	g.client = warren.NewClient(g.socket)
-	s.must(os.WriteFile(g.conf, []byte(id.config(g.inside.Namespace, s.timers)), 0o600))
+	s.must(os.WriteFile(g.conf, []byte(id.config(g.inside.Namespace, s.layout)), 0o600))
 }
 
 // start starts a gateway's warren.
@@ -152,6 +152,9 @@ func (s *sites) converged(ctx context.Context) {
 
 // neighbors says which neighbor of a gateway is missing.
 func (s *sites) neighbors(ctx context.Context, g *gateway) error {
+	if s.layout.perTunnel {
+		return g.bird.Established(ctx)
+	}
 	all, err := g.client.Neighbors(ctx)
 	if err != nil {
 		return err
@@ -160,7 +163,7 @@ func (s *sites) neighbors(ctx context.Context, g *gateway) error {
 		return fmt.Errorf("%d neighbors, want %d", len(all), want)
 	}
 	for _, n := range all {
-		if n.State != bgp.Established.String() || s.timers.bfd != "" && n.BFD != "Up" || n.Used == 0 {
+		if n.State != bgp.Established.String() || s.layout.bfd && n.BFD != "Up" || n.Used == 0 {
 			return fmt.Errorf("neighbor %s is %s, BFD %q, %d routes used, last error %q", n.Name, n.State, n.BFD, n.Used, n.LastError)
 		}
 	}
@@ -188,29 +191,6 @@ func (s *sites) ways(ctx context.Context, from int) error {
 		}
 	}
 	return nil
-}
-
-// spread starts flows between all sites, in both families: count for each direction and family.
-func (s *sites) spread(count int, interval time.Duration) {
-	s.t.Helper()
-	var all []lab.Direction
-	for from := 1; from <= siteCount; from++ {
-		for to := 1; to <= siteCount; to++ {
-			if from != to {
-				a, b := s.routers[from].host, s.routers[to].host
-				all = append(all, lab.Direction{From: a, To: b, Src: inside4(from), Dst: inside4(to), Count: count},
-					lab.Direction{From: a, To: b, Src: inside6(from), Dst: inside6(to), Count: count})
-			}
-		}
-	}
-	var err error
-	s.flows, err = lab.StartFlows(all, interval)
-	s.must(err)
-	s.t.Cleanup(func() {
-		if err := s.flows.Close(); err != nil {
-			s.t.Errorf("close the flows: %v", err)
-		}
-	})
 }
 
 // cut lets the internet drop silently what two gateways send each other, or lets it pass again.

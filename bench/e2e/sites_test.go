@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-// Flows in each direction and family, and how often each sends. All together are 3,600 packets a second.
-const (
-	flowCount    = 20
-	flowInterval = 66 * time.Millisecond
-)
-
 func containsAll(s string, parts ...string) bool {
 	for _, p := range parts {
 		if !strings.Contains(s, p) {
@@ -25,39 +19,40 @@ func containsAll(s string, parts ...string) bool {
 	return true
 }
 
+// The layouts that are tested and measured.
+var (
+	layoutBFD       = layout{hold: 6 * time.Second, bfd: true}
+	layoutHold      = layout{hold: 6 * time.Second}
+	layoutOSPF      = layout{hold: 6 * time.Second, bfd: true, ospf: true}
+	layoutPerTunnel = layout{hold: 6 * time.Second, bfd: true, perTunnel: true}
+)
+
 // TestSitesWithBFD: every site reaches every other over both families, as if two routers stood between them; flows are spread
 // over all tunnels, and leave what is dead within half a second.
-func TestSitesWithBFD(t *testing.T) {
-	s, ctx := startSites(t, withBFD, false)
-	s.reachable(ctx)
-	s.judge(s.drill(ctx))
-}
+func TestSitesWithBFD(t *testing.T) { testSites(t, layoutBFD) }
 
 // TestSitesWithHoldTime: the same where only BGP's hold time finds what is dead.
-func TestSitesWithHoldTime(t *testing.T) {
-	s, ctx := startSites(t, withoutBFD, false)
-	s.judge(s.drill(ctx))
-}
+func TestSitesWithHoldTime(t *testing.T) { testSites(t, layoutHold) }
 
 // TestSitesWithOSPF: the same where the routers of a site and its gateways speak OSPF.
-func TestSitesWithOSPF(t *testing.T) {
-	s, ctx := startSites(t, withBFD, true)
+func TestSitesWithOSPF(t *testing.T) { testSites(t, layoutOSPF) }
+
+// TestSitesWithDevicePerTunnel: the same where warren only has tunnels and BIRD speaks over their devices.
+func TestSitesWithDevicePerTunnel(t *testing.T) { testSites(t, layoutPerTunnel) }
+
+func testSites(t *testing.T, how layout) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	defer cancel()
+	s := newSites(t, ctx, how)
+	s.converged(ctx)
 	s.reachable(ctx)
 	s.judge(s.drill(ctx))
-}
-
-func startSites(t testing.TB, tm timers, ospf bool) (*sites, context.Context) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
-	t.Cleanup(cancel)
-	s := newSites(t, ctx, tm, ospf)
-	s.converged(ctx)
-	return s, ctx
 }
 
 // reachable pings from every site to every other.
 func (s *sites) reachable(ctx context.Context) {
 	s.t.Helper()
+	s.settle(ctx, time.Second)
 	for from := 1; from <= siteCount; from++ {
 		for to := 1; to <= siteCount; to++ {
 			if from == to {
