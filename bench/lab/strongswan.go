@@ -75,6 +75,19 @@ func (s *StrongSwan) env() string {
 	return "STRONGSWAN_CONF=" + filepath.Join(s.dir, "strongswan.conf")
 }
 
+// WriteFile gives charon a file below its directory of credentials, for the next Load: "x509/a.pem", "x509ca/ca.pem",
+// "x509crl/ca.crl", "private/a.key", "pubkey/b.pub".
+func (s *StrongSwan) WriteFile(name string, data []byte) error {
+	path := filepath.Join(s.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make charon's directory: %w", err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return fmt.Errorf("write charon's file: %w", err)
+	}
+	return nil
+}
+
 // ConfigPath is the swanctl.conf that Load reads; a test may rewrite it.
 func (s *StrongSwan) ConfigPath() string { return filepath.Join(s.dir, "swanctl.conf") }
 
@@ -87,7 +100,7 @@ func (s *StrongSwan) Load(ctx context.Context) error {
 // Ctl runs swanctl against this charon and returns what it wrote.
 func (s *StrongSwan) Ctl(ctx context.Context, args ...string) (string, error) {
 	// env(1) rather than the command's environment, so that [Host.Run] serves as it is.
-	argv := append([]string{s.env(), mustLook("swanctl")}, args...)
+	argv := append([]string{s.env(), "SWANCTL_DIR=" + s.dir, mustLook("swanctl")}, args...)
 	out, err := s.host.Run(ctx, "env", append(argv, "--uri", "unix://"+s.dir+"/vici")...)
 	if err != nil {
 		return out, fmt.Errorf("%w; charon says:\n%s", err, tail(s.Log(), 2000))
