@@ -2,8 +2,8 @@
 // all peers, best first, and of these the one or the several that win.
 //
 // Reading order: rib.go (the table, what enters and leaves it, what changed), selection.go (which paths win and why), peers.go
-// (what happens to all paths of a peer or of a tunnel at once), show.go (what is there), offer.go, slab.go and
-// queue.go (how it is kept small).
+// (what happens to all paths of a peer or of a tunnel at once), show.go (what is there), index.go, offer.go, slab.go
+// and queue.go (how it is kept small).
 //
 // # Choice
 //
@@ -23,7 +23,7 @@
 //
 // # Size and speed
 //
-// A prefix with one path takes a cache line, and its share of the trie that finds it: paths share all that they have in
+// A prefix with one path takes a cache line, and its place in the hash that finds it: paths share all that they have in
 // common with others of their peer, and carry but two pointers. TestFullTable reports both for an Internet table.
 //
 // # RFC coverage

@@ -5,8 +5,6 @@ import (
 	"math"
 	"net/netip"
 
-	"github.com/gaissmai/bart"
-
 	"github.com/warrenvpn/warren/routing/route"
 )
 
@@ -28,7 +26,7 @@ type Table struct {
 	across bool
 	few    int
 
-	index   bart.Table[uint32] // number of the entry in slab
+	index   index
 	slab    slab
 	offers  map[route.Path]*offer // by their path, without attributes
 	peers   map[*route.Peer]*peer
@@ -47,6 +45,7 @@ func New(o Options) *Table {
 		max:    min(max(o.MultipathMax, 1), math.MaxUint16),
 		across: o.MultipathAcrossAS,
 		few:    defaultFew,
+		index:  newIndex(),
 		offers: make(map[route.Path]*offer),
 		peers:  make(map[*route.Peer]*peer),
 		vias:   make(map[*route.Via]*via),
@@ -68,10 +67,10 @@ func (t *Table) Set(p netip.Prefix, r route.Path) {
 	if p = p.Masked(); !p.IsValid() || r.Peer == nil {
 		return
 	}
-	id, ok := t.index.Get(p)
+	id, ok := t.index.get(p)
 	if !ok {
 		id = t.slab.add(p)
-		t.index.Insert(p, id)
+		t.index.insert(p, id)
 	}
 	e := t.slab.at(id)
 	i := e.find(r.Peer)
@@ -98,7 +97,7 @@ func (t *Table) replace(id uint32, old *path, r route.Path) {
 
 // Remove takes out what a peer offered for a prefix.
 func (t *Table) Remove(p netip.Prefix, peer *route.Peer) {
-	id, ok := t.index.Get(p.Masked())
+	id, ok := t.index.get(p.Masked())
 	if !ok {
 		return
 	}
@@ -162,7 +161,7 @@ func (t *Table) Flush() iter.Seq[Change] {
 			e.dirty = false
 			p, changed := e.prefix(), t.count(e, old)
 			if e.len() == 0 {
-				t.index.Delete(p)
+				t.index.remove(p)
 				t.slab.free(id)
 				e = nil
 			}
@@ -172,6 +171,7 @@ func (t *Table) Flush() iter.Seq[Change] {
 		}
 		if t.live == 0 {
 			t.slab.reset()
+			t.index = newIndex()
 		}
 	}
 }

@@ -210,7 +210,7 @@ func empties(t *testing.T, table *Table, w *world, m *model, reported map[netip.
 		t.Fatal(err)
 	}
 	if len(reported) != 0 || table.Len() != 0 || len(table.offers) != 0 || len(table.peers) != 0 || len(table.vias) != 0 ||
-		table.slab.used != 0 || table.index.Size() != 0 || len(table.changed.head.list) != 0 {
+		table.slab.used != 0 || table.index.len() != 0 || len(table.changed.head.list) != 0 {
 		t.Errorf("the empty table keeps something: %+v", table)
 	}
 }

@@ -29,7 +29,7 @@ func (c Candidate) Why() string {
 
 // Get returns all paths to exactly this prefix, best first.
 func (t *Table) Get(p netip.Prefix) []Candidate {
-	id, ok := t.index.Get(p.Masked())
+	id, ok := t.index.get(p.Masked())
 	if !ok {
 		return nil
 	}
@@ -73,10 +73,11 @@ func (t *Table) Lookup(a netip.Addr) (netip.Prefix, []route.Path, bool) {
 	if !a.IsValid() {
 		return netip.Prefix{}, nil, false
 	}
-	for p, id := range t.index.Supernets(netip.PrefixFrom(a, a.BitLen())) {
+	for id := range t.index.covering(a) {
 		e := t.slab.at(id)
 		if t.settle(e); e.wins > 0 {
 			var winners []route.Path
+			p := e.prefix()
 			return p, e.describe(p, &winners).Winners, true
 		}
 	}
@@ -86,8 +87,16 @@ func (t *Table) Lookup(a netip.Addr) (netip.Prefix, []route.Path, bool) {
 // All returns every prefix with its paths, sorted. The table must not be changed meanwhile.
 func (t *Table) All() iter.Seq2[netip.Prefix, []Candidate] {
 	return func(yield func(netip.Prefix, []Candidate) bool) {
-		for p, id := range t.index.AllSorted() {
-			if all := t.candidates(t.slab.at(id)); all != nil && !yield(p, all) {
+		ids := make([]uint32, 0, t.live)
+		for id := range t.slab.used {
+			if t.slab.at(id).len() > 0 {
+				ids = append(ids, id)
+			}
+		}
+		slices.SortFunc(ids, func(a, b uint32) int { return t.slab.at(a).prefix().Compare(t.slab.at(b).prefix()) })
+		for _, id := range ids {
+			e := t.slab.at(id)
+			if !yield(e.prefix(), t.candidates(e)) {
 				return
 			}
 		}
