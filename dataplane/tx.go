@@ -5,8 +5,13 @@ import "github.com/warrenvpn/warren/dataplane/packet"
 const (
 	// maxFrames is how many frames a worker holds before it sends them.
 	maxFrames = 256
-	// txArena holds the frames that could not be sealed in place: the segments of two 64 KiB super-packets.
-	txArena = 2 * 96 << 10
+	// txArena holds the frames that could not be sealed in place: the segments of three 64 KiB super-packets.
+	txArena = 3 * runBytes
+
+	// runFrames and runBytes are what is kept free for the run to come: as many frames as a tunnel takes numbers for at once,
+	// and a 64 KiB super-packet of segments of more than 500 bytes.
+	runFrames = 128
+	runBytes  = 72 << 10
 )
 
 // Tx collects a worker's sealed frames until they are sent. It owns the arena in which frames stand that were not
@@ -45,10 +50,10 @@ func newTx(c *Counters) Tx {
 }
 
 // Space returns n bytes for a frame that is not sealed in place. Earlier frames may be sent to make room. n must not
-// exceed 64 KiB. The bytes are the frame's until the flush; nothing is taken before Append.
+// exceed 64 KiB. The bytes are the frame's until the flush; Take them before Append.
 func (t *Tx) Space(n int) []byte {
 	if len(t.arena)-t.used < n {
-		t.Flush()
+		t.send()
 	}
 	return t.arena[t.used : t.used+n : t.used+n]
 }
@@ -56,20 +61,30 @@ func (t *Tx) Space(n int) []byte {
 // Take marks the first n bytes that Space returned as used by a frame.
 func (t *Tx) Take(n int) { t.used += n }
 
-// Append adds a frame.
+// Append adds a frame. Where it is the last that there is room for all leave at once: not before the next one, whose bytes
+// have been taken from the arena by then.
 func (t *Tx) Append(f Frame) {
-	if len(t.frames) == cap(t.frames) {
-		t.Flush()
+	if t.frames = append(t.frames, f); len(t.frames) == maxFrames {
+		t.send()
 	}
-	t.frames = append(t.frames, f)
 }
 
-// Numbered says that the last n frames have the numbers from first on. Those that were sent already are left out.
+// Numbered ends a run: the last n frames have the numbers from first on. Those that were sent already are left out. What is in
+// hand leaves where the next run might not fit, so that runs are seldom cut.
 func (t *Tx) Numbered(by Numberer, n int, first uint64) {
 	if held := len(t.frames); n > held {
 		first += uint64(n - held)
 		n = held
 	}
+	if n > 0 {
+		t.number(by, n, first)
+	}
+	if len(t.frames) > maxFrames-runFrames || len(t.arena)-t.used < runBytes {
+		t.Flush()
+	}
+}
+
+func (t *Tx) number(by Numberer, n int, first uint64) {
 	if last := len(t.numbers) - 1; last >= 0 {
 		before := &t.numbers[last]
 		if before.by == by && before.to == len(t.frames)-n && before.first+uint64(before.to-before.from) == first {
@@ -77,17 +92,22 @@ func (t *Tx) Numbered(by Numberer, n int, first uint64) {
 			return
 		}
 	}
-	if n > 0 {
-		t.numbers = append(t.numbers, numbered{by, len(t.frames) - n, len(t.frames), first})
-	}
+	t.numbers = append(t.numbers, numbered{by, len(t.frames) - n, len(t.frames), first})
 }
 
-// Flush sends all frames, each run of one underlay by one call, and counts what did not leave.
+// Flush sends all frames, with new numbers where others ran ahead of theirs, and counts what did not leave.
 func (t *Tx) Flush() {
 	for i := range t.numbers {
 		n := &t.numbers[i]
 		n.by.Renew(t.count.worker, t.frames[n.from:n.to], n.first)
 	}
+	t.send()
+}
+
+// send sends all frames with the numbers that they have, each run of one underlay by one call. It is all that may be done
+// amid a run: what the run has reserved but not yet used looks like others' running ahead, and frames that got newer numbers
+// for it would leave before the run's own.
+func (t *Tx) send() {
 	t.numbers = t.numbers[:0]
 	for lo := 0; lo < len(t.frames); {
 		u := t.frames[lo].Path.Underlay
