@@ -273,6 +273,7 @@ func (k *keying) do(actions []ike.Action) {
 			k.ikeUp(&a)
 		case ike.IKERekeyed:
 			k.ikeChanged(&a.IKE, a.Suite)
+			k.log.Info("IKE SA was rekeyed", "tunnel", a.Peer, "suite", a.Suite)
 		case ike.IKEDown:
 			k.ikeDown(&a)
 		case ike.PeerMoved:

@@ -1,0 +1,355 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/warrenvpn/warren/bench/lab"
+)
+
+// keyed is one end of a tunnel that IKEv2 keys: a warren with a namespace of its own for the clear side, or a charon whose
+// clear side is its host.
+type keyed struct {
+	host, inside *lab.Host
+	outer, inner netip.Addr
+	warren       bool
+	conf, sock   string // of warren: files
+	text         string // of the configuration
+	daemon       *lab.Process
+	charon       *lab.StrongSwan
+}
+
+// keyedPair are two ends and what runs between them.
+type keyedPair struct {
+	lab     *lab.Lab
+	program string
+	a, b    *keyed
+	flows   *lab.Flows
+}
+
+// kinds says what runs at a and at b.
+type kinds struct{ a, b bool }
+
+var (
+	weWe         = kinds{true, true}
+	weCharon     = kinds{true, false}
+	charonWe     = kinds{false, true}
+	charonCharon = kinds{false, false}
+)
+
+func (k kinds) String() string {
+	return nameOf(k.a) + " to " + nameOf(k.b)
+}
+
+func nameOf(warren bool) string {
+	if warren {
+		return "warren"
+	}
+	return "charon"
+}
+
+// settings are what the configurations of an end say beyond addresses and identities, in each program's own words.
+type settings struct {
+	// ipsec and child are lines of warren's mappings, conn and children of charon's connection and child.
+	ipsec, child    string
+	conn, charChild string
+}
+
+// newKeyedPair makes two hosts, a at 192.0.2.1 with 10.1.0.0/16 behind it and b at 192.0.2.2 with 10.2.0.0/16.
+func newKeyedPair(program string, k kinds) (*keyedPair, error) {
+	l, err := lab.New()
+	if err != nil {
+		return nil, err
+	}
+	p := &keyedPair{lab: l, program: program}
+	a, b, err := l.Pair()
+	if err == nil {
+		p.a, err = p.end(a, k.a, lab.PairA4, "10.1.0.1")
+	}
+	if err == nil {
+		p.b, err = p.end(b, k.b, lab.PairB4, "10.2.0.1")
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return p, nil
+}
+
+func (p *keyedPair) end(h *lab.Host, warren bool, outer, inner string) (*keyed, error) {
+	e := &keyed{host: h, inside: h, outer: netip.MustParseAddr(outer), inner: netip.MustParseAddr(inner), warren: warren}
+	if !warren {
+		return e, h.AddAddress("lo", inner+"/32")
+	}
+	e.conf, e.sock = filepath.Join(p.lab.Dir(), h.Name+".yaml"), filepath.Join(p.lab.Dir(), h.Name+".sock")
+	var err error
+	e.inside, err = p.lab.Host("i" + h.Name)
+	return e, err
+}
+
+func (p *keyedPair) close() error {
+	if p.flows != nil {
+		_ = p.flows.Close() // its sockets go with the namespaces
+	}
+	return p.lab.Close()
+}
+
+// keyedSite is warren's configuration: outer and inner address, namespace, the peer's outer address, identities, further keys,
+// networks.
+const keyedSite = `underlay: {addresses: [%[1]s]}
+vrfs:
+  main:
+    port: {tun: warren0, netns: %[3]q, addresses: [%[2]s/16]}
+    kernel: {export: [{from: ipsec}]}
+tunnels:
+  peer:
+    ipsec:
+      remote: %[4]s
+      local_id: %[5]s.example
+      remote_id: %[6]s.example
+      psk: "a secret of tests, long enough"
+      proposals: aes128gcm16-prfsha256-curve25519
+      esp_proposals: aes128gcm16
+      encap: always
+      start_action: none
+%[7]s      child:
+        local_ts: [%[8]s]
+        remote_ts: [%[9]s]
+%[10]s`
+
+// keyedCharon is the same in the language of swanctl.conf(5).
+const keyedCharon = `connections { t {
+  version = 2
+  local_addrs = %[1]s
+  remote_addrs = %[2]s
+  encap = yes
+  proposals = aes128gcm16-prfsha256-curve25519
+%[5]s
+  local { auth = psk
+    id = %[3]s.example }
+  remote { auth = psk
+    id = %[4]s.example }
+  children { c {
+    local_ts = %[6]s
+    remote_ts = %[7]s
+    esp_proposals = aes128gcm16
+%[8]s } } } }
+secrets { ike-t { secret = "a secret of tests, long enough" } }
+`
+
+func network(inner netip.Addr) string { return netip.PrefixFrom(inner, 16).Masked().String() }
+
+// indentBy puts each line of a text behind spaces.
+func indentBy(text string, by int) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.Repeat(" ", by) + strings.TrimRight(line, "\n") + "\n")
+	}
+	return b.String()
+}
+
+// configure writes an end's configuration.
+func (e *keyed) configure(peer *keyed, s settings) {
+	if e.warren {
+		e.text = fmt.Sprintf(keyedSite, e.outer, e.inner, e.inside.Namespace, peer.outer, e.host.Name, peer.host.Name, indentBy(s.ipsec, 6),
+			network(e.inner), network(peer.inner), indentBy(s.child, 8))
+		return
+	}
+	e.text = fmt.Sprintf(keyedCharon, e.outer, peer.outer, e.host.Name, peer.host.Name, s.conn, network(e.inner), network(peer.inner), s.charChild)
+}
+
+// start starts both ends.
+func (p *keyedPair) start(ctx context.Context, a, b settings) error {
+	p.a.configure(p.b, a)
+	p.b.configure(p.a, b)
+	for _, e := range []*keyed{p.a, p.b} {
+		if err := p.startEnd(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startEnd starts the program of one end.
+func (p *keyedPair) startEnd(ctx context.Context, e *keyed) (err error) {
+	if !e.warren {
+		e.charon, err = e.host.StartStrongSwan(ctx, e.text)
+		if err == nil {
+			e.daemon = e.charon.Process
+		}
+		return err
+	}
+	if err := os.WriteFile(e.conf, []byte(e.text), 0o600); err != nil {
+		return err
+	}
+	if e.daemon, err = e.host.Start(p.program, "run", "--socket", e.sock, e.conf); err != nil {
+		return err
+	}
+	return e.daemon.Wait(ctx, "the engine to answer", func() error {
+		var s struct{ State string }
+		err := p.ask(ctx, e, &s, "status")
+		if err == nil && s.State != "running" {
+			err = errors.New("not running yet")
+		}
+		return err
+	})
+}
+
+// ask asks an end's engine.
+func (p *keyedPair) ask(ctx context.Context, e *keyed, into any, args ...string) error {
+	out, err := exec.CommandContext(ctx, p.program, append(args, "--json", "--socket", e.sock)...).Output()
+	if err != nil {
+		return fmt.Errorf("warren %v: %w", args, err)
+	}
+	return json.Unmarshal(out, into)
+}
+
+// tell tells an end's engine something.
+func (p *keyedPair) tell(ctx context.Context, e *keyed, args ...string) error {
+	out, err := exec.CommandContext(ctx, p.program, append(args, "--socket", e.sock)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("warren %v: %w: %s", args, err, out)
+	}
+	return nil
+}
+
+// initiate brings the tunnel up from one end, and waits until packets cross.
+func (p *keyedPair) initiate(ctx context.Context, e *keyed) error {
+	var err error
+	if e.warren {
+		err = p.tell(ctx, e, "up", "peer")
+	} else {
+		err = e.charon.Initiate(ctx, "c")
+	}
+	if err != nil {
+		return err
+	}
+	return p.reach(ctx, e)
+}
+
+// reach waits until an end's packets come back.
+func (p *keyedPair) reach(ctx context.Context, e *keyed) error {
+	err := e.inside.WaitReachable(ctx, p.other(e).inner.String(), "-W", "0.2", "-I", e.inner.String())
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, p.logs())
+	}
+	return nil
+}
+
+func (p *keyedPair) other(e *keyed) *keyed {
+	if e == p.a {
+		return p.b
+	}
+	return p.a
+}
+
+// log is what an end's program has written.
+func (e *keyed) log() string {
+	switch {
+	case e.charon != nil:
+		return e.charon.Log()
+	case e.daemon != nil:
+		return e.daemon.Log()
+	}
+	return ""
+}
+
+func (p *keyedPair) logs() string {
+	return "--- a\n" + lastLines(p.a.log(), 60) + "--- b\n" + lastLines(p.b.log(), 60)
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.SplitAfter(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
+
+// stream begins a paced stream of numbered datagrams each way.
+func (p *keyedPair) stream(every time.Duration) (err error) {
+	p.flows, err = lab.StartFlows([]lab.Direction{
+		{From: p.a.inside, To: p.b.inside, Src: p.a.inner, Dst: p.b.inner, Count: 1},
+		{From: p.b.inside, To: p.a.inside, Src: p.b.inner, Dst: p.a.inner, Count: 1}}, every)
+	return err
+}
+
+// lost counts what was sent since a time up to now and has not arrived within another second.
+func (p *keyedPair) lost(ctx context.Context, since time.Time) (lost, sent int) {
+	until := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = lab.WaitFor(ctx, "what is on its way", func() error { // what does not come is the result
+		lost, sent = 0, 0
+		for _, f := range p.flows.All {
+			l := p.flows.Loss(f, since, until)
+			lost, sent = lost+l.Lost, sent+l.Sent
+		}
+		if lost > 0 {
+			return errors.New("not all")
+		}
+		return nil
+	})
+	return lost, sent
+}
+
+// where describes what was lost, for who reads the failure.
+func (p *keyedPair) where(since time.Time) string {
+	var b strings.Builder
+	for i, f := range p.flows.All {
+		if l := p.flows.Loss(f, since, time.Now().Add(-time.Second)); l.Lost > 0 {
+			fmt.Fprintf(&b, "from %s: %d of %d, %s to %s\n", []string{"a", "b"}[i], l.Lost, l.Sent, l.First.Format("15:04:05.000"), l.Last.Format("15:04:05.000"))
+		}
+	}
+	return b.String()
+}
+
+// run is one experiment: a pair of its own, and what is done with it.
+type run struct {
+	name  string
+	kinds kinds
+	a, b  settings
+	do    func(ctx context.Context, p *keyedPair) error
+}
+
+// together makes experiments at the same time, each in its own lab: most of their time is waiting.
+func together(t *testing.T, runs []run) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	lab.Require(t, append(lab.StrongSwanPrograms, "ip", "ping")...)
+	program := build(t)
+	ctx := limit(t)
+	var all sync.WaitGroup
+	errs := make([]error, len(runs))
+	for i, r := range runs {
+		all.Go(func() { errs[i] = r.try(ctx, program) })
+	}
+	all.Wait()
+	for i, r := range runs {
+		if errs[i] != nil {
+			t.Errorf("%s, %s: %v", r.name, r.kinds, errs[i])
+		}
+	}
+}
+
+func (r *run) try(ctx context.Context, program string) (err error) {
+	p, err := newKeyedPair(program, r.kinds)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err := p.start(ctx, r.a, r.b); err != nil {
+		return err
+	}
+	return r.do(ctx, p)
+}
