@@ -69,6 +69,9 @@ type VRFConfig struct {
 	// Protect are prefixes that stand in the kernel as unreachable, at the worst metric, while they are configured, beside
 	// those that lead into tunnels by configuration.
 	Protect []netip.Prefix
+
+	// ofTunnel says that a tunnel's port made the vrf.
+	ofTunnel bool
 }
 
 // PortConfig says where clear packets enter and leave. At most one is set; neither makes a vrf that only joins tunnels.
@@ -85,7 +88,8 @@ type TUNConfig struct {
 	NetNS string
 	// MTU in bytes; 0 for the least inner MTU of the vrf's tunnels.
 	MTU int
-	// Addresses are the kernel's, with the length of their networks, which are routed to the device.
+	// Addresses are the kernel's, with the length of their networks, which are routed to the device. Of a tunnel's own port they are
+	// one end of the link that the tunnel is, and the rest of the network is at its other end.
 	Addresses []netip.Prefix
 	// Queues is how many workers read from it; 0 for Config.Workers.
 	Queues int
@@ -249,7 +253,7 @@ func (c *Config) withDefaults() *Config {
 				t.VRF = c.VRFs[0].Name
 			}
 		} else if t.VRF == "" {
-			full.VRFs = append(full.VRFs, VRFConfig{Name: t.Name, Port: *t.Port})
+			full.VRFs = append(full.VRFs, VRFConfig{Name: t.Name, Port: *t.Port, ofTunnel: true})
 			t.VRF, t.Port = t.Name, nil
 			if len(t.Routes) == 0 {
 				t.Routes = []RouteConfig{{Prefix: everything[0]}, {Prefix: everything[1]}}

@@ -57,7 +57,7 @@ func TestConfigWithTUN(t *testing.T) {
 		{Name: "private", Port: PortConfig{TUN: &TUNConfig{Name: "warren0", NetNS: "private", MTU: 1400, Queues: 4,
 			Addresses: prefixes("10.1.0.1/16", "2001:db8:a1::1/64"), Routes: prefixes("10.9.0.0/16")}}},
 		{Name: "empty"},
-		{Name: "c", Port: PortConfig{TUN: &TUNConfig{Name: "vti1", Addresses: prefixes("169.254.2.0/31")}}},
+		{Name: "c", Port: PortConfig{TUN: &TUNConfig{Name: "vti1", Addresses: prefixes("169.254.2.0/31")}}, ofTunnel: true},
 	})
 	if len(c.Tunnels) != 2 {
 		t.Fatalf("%d tunnels, want 2", len(c.Tunnels))

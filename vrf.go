@@ -43,7 +43,11 @@ type vrf struct {
 
 // openVRF opens a routing domain and its port.
 func (s *site) openVRF(cfg *VRFConfig) error {
-	dv, err := s.plane.AddVRF(cfg.Name)
+	add := s.plane.AddVRF
+	if cfg.ofTunnel {
+		add = s.plane.AddLink
+	}
+	dv, err := add(cfg.Name)
 	if err != nil {
 		return err
 	}
@@ -66,6 +70,9 @@ func (s *site) openVRF(cfg *VRFConfig) error {
 	var hosts []netip.Addr
 	for _, p := range v.addrs {
 		hosts = append(hosts, p.Addr())
+		if cfg.ofTunnel {
+			p = hostPrefix(p.Addr()) // the other end is behind the tunnel
+		}
 		v.offer(p, route.Path{Peer: v.connected, Via: v.out})
 	}
 	number, err := s.addPort(v, v.port, hosts)

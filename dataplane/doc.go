@@ -37,6 +37,9 @@
 // A port is not a hop: the kernel, or the stack, behind it lowers the TTL of what it forwards. Between two tunnels the
 // engine is the router and does it (walk.go).
 //
+// A vrf made by AddLink is no router either, but the wire between a port and a tunnel: what leaves the tunnel leaves by the port
+// without a route, and multicast and link-local packets pass.
+//
 // ICMP errors leave after the batch that earned them, limited per worker; replies.go says from which address.
 //
 // The plane trusts nothing from a port or an underlay: every offset is checked once (wire.Parse, Segmenter.Reset, the
@@ -46,5 +49,5 @@
 //
 // Done: RFC 1812 sections 4.2.2.7 (fragmentation), 4.3.2 (ICMP errors and their rate), 5.3.1 (TTL), 5.3.4 (what is not
 // forwarded); RFC 4443 section 2.4; RFC 8200 section 3 (hop limit); RFC 1191 and RFC 8201 as the router that answers.
-// Not done: IPv4 options are forwarded unread, redirects are never sent, multicast is not forwarded.
+// Not done: IPv4 options are forwarded unread, redirects are never sent, multicast is not forwarded but on a link.
 package dataplane

@@ -59,6 +59,8 @@ func (n *inbound) deliver() {
 		}
 		if e := n.plane.tunnels.get(ingress); e != nil {
 			n.arrived(e, pkts[lo:hi])
+		} else {
+			n.counters.Drop(packet.TunnelDown, 0, uint64(hi-lo)) // it was taken down since
 		}
 		lo = hi
 	}
@@ -70,7 +72,7 @@ func (n *inbound) deliver() {
 // arrived forwards packets that came out of one tunnel.
 func (n *inbound) arrived(e *tunnelEntry, pkts []packet.Packet) {
 	for i := range pkts {
-		if !forwardable(&pkts[i].Info) {
+		if !forwardable(&pkts[i].Info) && !e.vrf.link {
 			pkts[i].Drop = packet.NotForwardable
 		}
 	}

@@ -75,13 +75,19 @@ func New(o Options) *Plane {
 }
 
 // AddVRF makes an empty routing domain.
-func (p *Plane) AddVRF(name string) (*VRF, error) {
+func (p *Plane) AddVRF(name string) (*VRF, error) { return p.addVRF(name, false) }
+
+// AddLink makes a routing domain that is no router but the wire between a port, the first that it is given, and a tunnel: routes
+// say what goes into the tunnel, but whatever comes out of it goes out of the port, and multicast and link-local packets pass.
+func (p *Plane) AddLink(name string) (*VRF, error) { return p.addVRF(name, true) }
+
+func (p *Plane) addVRF(name string, link bool) (*VRF, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.vrfs[name] != nil {
 		return nil, fmt.Errorf("add vrf %q: there is one of that name", name)
 	}
-	v := &VRF{name: name, table: fib.New(fib.Options{})}
+	v := &VRF{name: name, table: fib.New(fib.Options{}), link: link}
 	p.vrfs[name] = v
 	return v, nil
 }

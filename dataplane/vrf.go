@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/routing/fib"
 )
 
@@ -11,6 +12,7 @@ import (
 type VRF struct {
 	name  string
 	table *fib.Table
+	link  bool // see AddLink
 	// ports by number; a snapshot that workers read. There are one or two: the device, and the engine's own stack.
 	ports atomic.Pointer[[]*portEntry]
 }
@@ -32,6 +34,15 @@ func (e *portEntry) writer(worker int) PortWriter {
 	w := e.port.NewWriter()
 	e.writers[worker] = w
 	return w
+}
+
+// arriveAtPort is for what comes out of a link's tunnels: unless a route leads to one of the ports, it goes out of the first.
+func arriveAtPort(pkts []packet.Packet, hops []fib.HopID) {
+	for i := range pkts {
+		if _, ok := HopPort(hops[i]); !ok && pkts[i].Drop == packet.None {
+			hops[i] = PortHop(0)
+		}
+	}
 }
 
 // portAt returns the vrf's port of that number, or nil.

@@ -25,6 +25,9 @@ type origin struct {
 func (w *worker) forward(v *VRF, from *portEntry, pkts []packet.Packet) {
 	w.origin = origin{v, from}
 	hops := w.look.route(v.table, pkts)
+	if v.link && from == nil {
+		arriveAtPort(pkts, hops)
+	}
 	w.touch(hops)
 	for lo := 0; lo < len(pkts); {
 		hop := hops[lo]
@@ -266,7 +269,7 @@ func (e *tunnelEntry) clampMSS(pkts []packet.Packet) {
 	for i := range pkts {
 		p := &pkts[i]
 		if p.Drop == packet.None && p.Info.Proto == wire.ProtoTCP {
-			wire.ClampMSS(p.Bytes(), &p.Info, mtu)
+			wire.ClampMSS(p.Bytes(), &p.Info, &p.Offload, mtu)
 		}
 	}
 }
