@@ -121,6 +121,9 @@ func (r *authenticate) done(sa *ikeSA, payloads []message.Payload) {
 		sa.peer.initiate(name)
 	}
 	sa.peer.settle(sa, hs)
+	if e := hs.early; e != nil {
+		sa.receiveRequest(e.path, e.h, e.datagram)
+	}
 }
 
 // finishFirstChild installs the child that IKE_AUTH made. If it did not, the IKE SA stays (RFC 7296 section 1.2).

@@ -50,13 +50,10 @@ func (sa *ikeSA) identify(id message.ID, idr *message.IDr) (*peer, error) {
 	why := fmt.Errorf("%w: %v: %w", errAuthentication, id, errNoPeer)
 	for _, p := range sa.e.candidates(sa.path) {
 		var err error
-		switch local := p.cfg.Credentials.LocalID(); {
-		case idr != nil && !idr.ID.Equal(local):
-			err = fmt.Errorf("our identity: asked for %v, wanted %v", idr.ID, local)
-		default:
-			if err = p.cfg.Credentials.AcceptsID(id); err == nil {
-				_, err = proposal.Select(p.cfg.Proposals, sa.sec.choice.Answer(nil))
-			}
+		if c := p.cfg.Credentials; idr != nil && !c.IsLocalID(idr.ID) {
+			err = fmt.Errorf("our identity: asked for %v, wanted %v", idr.ID, c.LocalID())
+		} else if err = c.AcceptsID(id); err == nil {
+			_, err = proposal.Select(p.cfg.Proposals, sa.sec.choice.Answer(nil))
 		}
 		if err == nil {
 			return p, nil

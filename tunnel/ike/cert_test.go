@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,7 +32,10 @@ type keyed struct {
 	peer   message.ID
 }
 
-func (k *keyed) LocalID() message.ID          { return k.local }
+func (k *keyed) LocalID() message.ID { return k.local }
+func (k *keyed) IsLocalID(id message.ID) bool {
+	return strings.EqualFold(string(id.Data), string(k.local.Data))
+}
 func (k *keyed) RemoteID() (message.ID, bool) { return k.remote, true }
 
 func (k *keyed) AcceptsID(id message.ID) error {

@@ -14,6 +14,9 @@ import (
 type Credentials interface {
 	// LocalID is the identity that we show.
 	LocalID() message.ID
+	// IsLocalID says whether an initiator that asks for an identity means us: names that are spelt or encoded in another way
+	// are the same.
+	IsLocalID(id message.ID) bool
 	// RemoteID is the identity that an initiator asks the responder for; false to ask for none.
 	RemoteID() (id message.ID, ok bool)
 	// AcceptsID says whether an identity may be the peer's at all, before anything is proved: the error says which was
@@ -50,6 +53,9 @@ var errWrongSecret = errors.New("the shared secrets of the two sides differ")
 
 // LocalID implements Credentials.
 func (p *PSK) LocalID() message.ID { return p.Local }
+
+// IsLocalID implements Credentials.
+func (p *PSK) IsLocalID(id message.ID) bool { return p.Local.Equal(id) }
 
 // RemoteID implements Credentials.
 func (p *PSK) RemoteID() (message.ID, bool) { return p.Remote, p.Remote.Type != 0 }

@@ -40,6 +40,8 @@ type handshake struct {
 	wanted []string
 	// requests are the CERTREQs of the responder's IKE_SA_INIT.
 	requests []*message.CertReq
+	// early is a request of the responder's that has to wait until it is authenticated.
+	early *earlyRequest
 	// reauth is the IKE SA in whose place this one comes.
 	reauth *ikeSA
 }

@@ -337,3 +337,26 @@ func TestForgeriesEndNothing(t *testing.T) {
 	p.run(time.Minute)
 	p.agree(1)
 }
+
+// An initiator may write our name in another way than we do.
+func TestOurNameInOtherLetters(t *testing.T) {
+	p := newPair(t, 13)
+	p.moonCfg.Credentials = &PSK{Secret: Secret("a shared secret"), Local: fqdn("moon"), Remote: fqdn("Sun")}
+	p.moonCfg.Credentials = anyCase{p.moonCfg.Credentials.(*PSK)}
+	p.sunCfg.Credentials = anyCase{p.sunCfg.Credentials.(*PSK)}
+	p.up()
+}
+
+// anyCase is a PSK whose names are those of the DNS.
+type anyCase struct{ *PSK }
+
+func (a anyCase) IsLocalID(id message.ID) bool {
+	return id.Type == a.Local.Type && strings.EqualFold(string(id.Data), string(a.Local.Data))
+}
+
+func (a anyCase) AcceptsID(id message.ID) error {
+	if id.Type != a.Remote.Type || !strings.EqualFold(string(id.Data), string(a.Remote.Data)) {
+		return errors.New("another")
+	}
+	return nil
+}

@@ -14,6 +14,8 @@ type peer struct {
 	// sas are its IKE SAs that are established or that we initiate, oldest first; those that end are not in it.
 	sas     []*ikeSA
 	removed bool
+	// parting counts the IKE SAs whose DELETE is out: the peer may still have them.
+	parting int
 	// tries counts the initiations that failed one after the other; want is what to initiate when retry is due.
 	tries int
 	want  []string
@@ -59,9 +61,10 @@ func (p *peer) arm(child string, on bool) {
 	}
 }
 
-// known says whether there is an IKE SA with the peer, so that an INITIAL_CONTACT would be a lie.
+// known says whether there is an IKE SA with the peer, so that an INITIAL_CONTACT would be a lie, or would have the peer forget
+// what it is about to be told of, and not answer.
 func (p *peer) known() bool {
-	return slices.ContainsFunc(p.sas, func(sa *ikeSA) bool { return sa.state == established })
+	return p.parting > 0 || slices.ContainsFunc(p.sas, func(sa *ikeSA) bool { return sa.state == established })
 }
 
 // current is the IKE SA with which children are made: the newest that is established, else one that is being initiated.

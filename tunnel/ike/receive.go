@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"log/slog"
@@ -94,7 +95,11 @@ func (sa *ikeSA) receiveRequest(path Path, h message.Header, datagram []byte) {
 		sa.send(path, sa.in.answer)
 		return
 	}
-	if h.MessageID != sa.in.next || sa.state == closed || sa.state == authenticating {
+	if h.MessageID != sa.in.next || sa.state == closed {
+		return
+	}
+	if sa.state == authenticating {
+		sa.hs.early = &earlyRequest{path, h, bytes.Clone(datagram)}
 		return
 	}
 	m, err := message.Parse(datagram)
@@ -113,6 +118,7 @@ func (sa *ikeSA) receiveRequest(path Path, h message.Header, datagram []byte) {
 	}
 	sa.in.requests = fragments{}
 	sa.heard(path)
+	sa.ready()
 	payloads, err := message.ParsePayloads(first, content)
 	if err != nil {
 		sa.answer(path, h, sa.malformed(h, err))
@@ -122,6 +128,13 @@ func (sa *ikeSA) receiveRequest(path Path, h message.Header, datagram []byte) {
 		sa.hs.authenticateParsed(sa, h, first, content)
 	}
 	sa.answer(path, h, sa.dispatch(h.Exchange, payloads))
+}
+
+// An earlyRequest is one that has overtaken the answer to IKE_AUTH: the responder may ask as soon as it has sent that.
+type earlyRequest struct {
+	path     Path
+	h        message.Header
+	datagram []byte
 }
 
 // answer sends the reply to the request h and keeps it.
@@ -174,7 +187,7 @@ func (sa *ikeSA) dispatch(exchange message.ExchangeType, payloads []message.Payl
 // receiveResponse is the initiator's half.
 func (sa *ikeSA) receiveResponse(path Path, h message.Header, datagram []byte) {
 	p := sa.out.pending
-	if p == nil || h.MessageID != p.id || h.Exchange != p.exchange || sa.state == closed {
+	if p == nil || h.MessageID != p.id || h.Exchange != p.exchange {
 		return
 	}
 	m, err := message.Parse(datagram)

@@ -30,6 +30,9 @@ type rekeying struct {
 	// redundant: it does not inherit. Its initiator deletes it.
 	redundant bool
 	follow    *followup
+	// heir is what inherited; hold ends its waiting for a sign that the peer knows it.
+	heir *ikeSA
+	hold timer
 }
 
 type rekeyIKE struct {
@@ -155,6 +158,7 @@ func (sa *ikeSA) inherit() {
 	if old := sa.swap.old; old != nil {
 		old.yield()
 	}
+	sa.ready()
 }
 
 func (r *rekeyIKE) failed(sa *ikeSA) {
@@ -285,10 +289,38 @@ func (sa *ikeSA) bequeath(heir *ikeSA) {
 	}
 	heir.out.queue = append(heir.out.queue, sa.out.queue...)
 	sa.out.queue = nil
+	sa.swap.heir = heir
+	if !heir.initiator && heir.in.next == 0 {
+		heir.hold()
+	}
 	heir.wake()
 	sa.become(replaced, errReplaced)
 	heir.startLifetimes()
 	sa.e.emit(IKERekeyed{IKE: heir.info(), Suite: heir.sec.choice.String()})
+}
+
+// hold keeps our requests back until the peer, whose exchange made this IKE SA, shows that it has our answer: by deleting the
+// old one, or by a request. Otherwise what overtakes the answer would be for an IKE SA that the peer does not know.
+func (sa *ikeSA) hold() {
+	sa.out.held = true
+	sa.e.timers.set(&sa.swap.hold, sa.e.now.Add(sa.e.cfg.Retransmit.Timeout), sa.ready)
+}
+
+func (sa *ikeSA) ready() {
+	if sa.out.held {
+		sa.out.held = false
+		sa.e.timers.stop(&sa.swap.hold)
+		sa.wake()
+	}
+}
+
+// readyHeir is called when an IKE SA that was replaced ends.
+func (sa *ikeSA) readyHeir() {
+	sa.ready()
+	if sa.swap.heir != nil {
+		sa.swap.heir.ready()
+		sa.swap.heir = nil
+	}
 }
 
 // dropRekeying ends what is under way to replace an IKE SA that ends.

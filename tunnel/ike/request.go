@@ -25,6 +25,8 @@ type outgoing struct {
 	next    uint32 // message ID of the next request
 	pending *pending
 	queue   []request
+	// held: what is in the queue waits, since the peer may not know this IKE SA yet.
+	held bool
 	// early are the peer's SPIs that it deleted while our request is out, which may have made them.
 	early []uint32
 }
@@ -55,7 +57,7 @@ func (sa *ikeSA) wake() { sa.e.ready = append(sa.e.ready, sa) }
 
 // pump sends the next request if none is out.
 func (sa *ikeSA) pump() {
-	for sa.out.pending == nil && len(sa.out.queue) > 0 && sa.state != closed && sa.state != dead {
+	for sa.out.pending == nil && !sa.out.held && len(sa.out.queue) > 0 && sa.state != closed && sa.state != dead {
 		r := sa.out.queue[0]
 		sa.out.queue = sa.out.queue[1:]
 		exchange, payloads, ok := r.begin(sa)
@@ -139,10 +141,7 @@ func (sa *ikeSA) abandon(reason error) {
 	sa.out.queue = nil
 	if p := sa.out.pending; p != nil && p.req != nil {
 		r := p.req
-		follow, _ := r.(*followUpKE)
-		_, rekey := r.(*rekeyIKE)
-		_, farewell := r.(*deleteIKE)
-		if rekey = rekey || follow != nil && follow.ike; !farewell && (!rekey || sa.state != deleting) {
+		if _, farewell := r.(*deleteIKE); !farewell && (!rekeysIKE(r) || sa.state == dead) {
 			p.req = nil
 			r.lost(sa, reason)
 		}
@@ -152,10 +151,22 @@ func (sa *ikeSA) abandon(reason error) {
 	}
 }
 
-// silence ends retransmission.
+// rekeysIKE says whether the answer to a request may mean another IKE SA.
+func rekeysIKE(r request) bool {
+	follow, ok := r.(*followUpKE)
+	if ok {
+		return follow.ike
+	}
+	_, ok = r.(*rekeyIKE)
+	return ok
+}
+
+// silence ends retransmission. In an IKE SA that the peer deleted an answer that makes another one may be on its way.
 func (sa *ikeSA) silence() {
 	if p := sa.out.pending; p != nil {
 		sa.e.timers.stop(&p.timer)
-		sa.out.pending = nil
+		if sa.state != closed || !rekeysIKE(p.req) {
+			sa.out.pending = nil
+		}
 	}
 }

@@ -175,6 +175,9 @@ func (sa *ikeSA) become(to state, reason error) {
 		return
 	}
 	sa.state = to
+	if from == deleting {
+		sa.peer.parting--
+	}
 	switch to {
 	case established:
 		sa.enterEstablished(from)
@@ -182,13 +185,17 @@ func (sa *ikeSA) become(to state, reason error) {
 		sa.stopLifetimes()
 		sa.e.timers.set(&sa.life.handshake, sa.e.now.Add(sa.replacedFor()), func() { sa.become(dead, errReplaced) })
 	case deleting:
+		sa.peer.parting++
+		sa.ready()
 		sa.leave(from, reason)
 		sa.enqueue(&deleteIKE{reason: reason})
 	case closed:
+		sa.readyHeir()
 		sa.leave(from, reason)
 		sa.silence()
 		sa.e.timers.set(&sa.life.handshake, sa.e.now.Add(closedFor), func() { sa.become(dead, nil) })
 	case dead:
+		sa.readyHeir()
 		sa.leave(from, reason)
 		sa.silence()
 		sa.remove(from)
