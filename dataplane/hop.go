@@ -7,6 +7,11 @@ const (
 	hopKind   = 0xf << 28
 	maxTunnel = 1<<28 - 1
 
+	// A tunnel's index says in the low bits where it stands in the table of tunnels, in the others how often that place has
+	// been given away: whoever comes late with the index of a tunnel that is gone finds no other in its place.
+	slotBits = 20
+	maxSlot  = 1<<slotBits - 1
+
 	hopTunnel = 1 << 28
 
 	hopPort = 2 << 28

@@ -59,6 +59,8 @@ func (n *inbound) deliver() {
 		}
 		if e := n.plane.tunnels.get(ingress); e != nil {
 			n.arrived(e, pkts[lo:hi])
+		} else {
+			n.counters.Drop(packet.TunnelDown, 0, uint64(hi-lo)) // it was taken down since
 		}
 		lo = hi
 	}

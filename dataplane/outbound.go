@@ -59,6 +59,10 @@ func (o *outbound) parse(pkts []packet.Packet) {
 		if !super {
 			p.Len = wire.Length(p.Bytes())
 		}
+		if p.Offload.NeedsCsum && !p.Offload.Within(&p.Info, p.Len) {
+			p.Drop = packet.BadOffload
+			continue
+		}
 		if !forwardable(&p.Info) && !o.vrf.link {
 			p.Drop = packet.NotForwardable
 		} else if o.plane.own.is(&p.Info) {

@@ -32,26 +32,30 @@ type traffic struct {
 }
 
 // tunnelTable maps a tunnel's index to its entry: a snapshot that workers read. Index 0 is never used. Its writer holds
-// the plane's mutex. Entries stay at their index for the tunnel's life; appending copies nothing until the slice grows.
+// the plane's mutex. Entries stay in their slot for the tunnel's life; appending copies nothing until the slice grows.
 type tunnelTable struct {
 	snapshot atomic.Pointer[[]atomic.Pointer[tunnelEntry]]
-	free     []uint32
-	next     uint32
+	free     []uint32 // indexes that were taken, the longest free first
+	next     uint32   // slots given away so far
 }
 
-func (t *tunnelTable) get(i uint32) *tunnelEntry {
-	s := t.snapshot.Load()
-	if s == nil || int(i) >= len(*s) {
+func (t *tunnelTable) get(index uint32) *tunnelEntry {
+	s, i := t.snapshot.Load(), int(index&maxSlot)
+	if s == nil || i >= len(*s) {
 		return nil
 	}
-	return (*s)[i].Load()
+	e := (*s)[i].Load()
+	if e == nil || e.index != index {
+		return nil
+	}
+	return e
 }
 
-// set stores e at index i, or with nil forgets it.
-func (t *tunnelTable) set(i uint32, e *tunnelEntry) {
-	s := t.snapshot.Load()
-	if s == nil || int(i) >= len(*s) {
-		bigger := make([]atomic.Pointer[tunnelEntry], max(64, 2*int(i)))
+// set stores e in the index's slot, or with nil forgets what is there.
+func (t *tunnelTable) set(index uint32, e *tunnelEntry) {
+	s, i := t.snapshot.Load(), int(index&maxSlot)
+	if s == nil || i >= len(*s) {
+		bigger := make([]atomic.Pointer[tunnelEntry], max(64, 2*i))
 		if s != nil {
 			for j := range *s {
 				bigger[j].Store((*s)[j].Load())
@@ -63,14 +67,18 @@ func (t *tunnelTable) set(i uint32, e *tunnelEntry) {
 	(*s)[i].Store(e)
 }
 
-func (t *tunnelTable) allocate() uint32 {
-	if n := len(t.free); n > 0 {
-		i := t.free[n-1]
-		t.free = t.free[:n-1]
-		return i
+// allocate returns an index that no tunnel has or, as far as the bits go, had. ok is false where all slots are taken.
+func (t *tunnelTable) allocate() (index uint32, ok bool) {
+	if len(t.free) > 0 {
+		index = t.free[0]
+		t.free = t.free[1:]
+		return (index + 1<<slotBits) & maxTunnel, true
+	}
+	if t.next == maxSlot {
+		return 0, false
 	}
 	t.next++
-	return t.next
+	return t.next, true
 }
 
 // TunnelConfig is what the plane wants to know of a tunnel.
@@ -88,9 +96,9 @@ type TunnelConfig struct {
 func (p *Plane) AddTunnel(cfg TunnelConfig, build func(index uint32) (Tunnel, error)) (uint32, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := p.tunnels.allocate()
-	if i > maxTunnel {
-		return 0, fmt.Errorf("add tunnel: %d tunnels are as many as a plane takes", maxTunnel)
+	i, ok := p.tunnels.allocate()
+	if !ok {
+		return 0, fmt.Errorf("add tunnel: %d tunnels are as many as a plane takes", maxSlot)
 	}
 	t, err := build(i)
 	if err != nil {

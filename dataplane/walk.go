@@ -269,7 +269,7 @@ func (e *tunnelEntry) clampMSS(pkts []packet.Packet) {
 	for i := range pkts {
 		p := &pkts[i]
 		if p.Drop == packet.None && p.Info.Proto == wire.ProtoTCP {
-			wire.ClampMSS(p.Bytes(), &p.Info, mtu)
+			wire.ClampMSS(p.Bytes(), &p.Info, &p.Offload, mtu)
 		}
 	}
 }

@@ -367,3 +367,146 @@ var (
 	last4      = ip4(b4, c4, 100, hopLimit(1))
 	home4      = ip4(b4, a4, 100)
 )
+
+// TestClampUnderPartialChecksum: what the kernel sends through a device with offloads has the sum of the pseudo header alone in
+// its checksum field, to which the tunnel adds the rest after the clamp.
+func TestClampUnderPartialChecksum(t *testing.T) {
+	for _, partial := range []bool{false, true} {
+		for _, from := range []string{"port", "tunnel"} {
+			b := newBench(t)
+			for _, f := range []*fakeTunnel{b.one, b.two} {
+				b.plane.tunnels.get(f.index).mssClamp = -1
+			}
+			syn := ip4(a4, c4, 20+24, func(p []byte) {
+				clear(p[20:])
+				p[9], p[20+12], p[20+13] = wire.ProtoTCP, 6<<4, 2
+				binary.BigEndian.PutUint32(p[40:], 2<<24|4<<16|1460)
+			})
+			o := packet.Offload{CsumStart: 20, CsumOffset: 16, NeedsCsum: true}
+			binary.BigEndian.PutUint16(syn[36:], wire.Fold(wire.PseudoSum(syn, wire.ProtoTCP, 24)))
+			if !partial {
+				wire.CompleteChecksum(syn, &o)
+			}
+			slot := make([]byte, 256)
+			copy(slot[64:], syn)
+			if from == "tunnel" {
+				q := b.in.clear.Append(slot, 64, len(syn))
+				q.Ingress, q.Offload = b.one.index, o
+				wire.Parse(q.Bytes(), &q.Info, false)
+				b.in.deliver()
+			} else {
+				var batch packet.Batch
+				batch.Append(slot, 64, len(syn)).Offload = o
+				b.out.walk(batch.Packets())
+			}
+			got := only(t, "tunnel", b.two.sealed)
+			if mss := binary.BigEndian.Uint16(got[42:]); mss != 1398 {
+				t.Errorf("MSS %d, want 1398", mss)
+			}
+			wire.CompleteChecksum(got, &o)
+			if c := wire.Checksum(got[20:], wire.PseudoSum(got, wire.ProtoTCP, 24)); c != 0 {
+				t.Errorf("partial %v, from the %s: checksum is off by %#04x", partial, from, c)
+			}
+		}
+	}
+}
+
+// TestOffloadBeyondThePacket: what a port says of a checksum is held against the packet, not against what was read with it.
+func TestOffloadBeyondThePacket(t *testing.T) {
+	for name, o := range map[string]packet.Offload{
+		"behind the packet's end": {NeedsCsum: true, CsumStart: 60, CsumOffset: 16},
+		"partly behind it":        {NeedsCsum: true, CsumStart: 20, CsumOffset: 39},
+		"in the IP header":        {NeedsCsum: true, CsumStart: 12, CsumOffset: 6},
+	} {
+		b := newBench(t)
+		b.batch.Reset()
+		copy(b.batch.Space(100), ip4(a4, b4, 60))
+		b.batch.Commit(0, 100).Offload = o
+		b.out.walk(b.batch.Packets())
+		if got := b.drops(b.out.worker); got[packet.BadOffload] != 1 || len(b.one.sealed) > 0 {
+			t.Errorf("%s: drops %v, %d sealed", name, got, len(b.one.sealed))
+		}
+	}
+}
+
+// TestMartians: neither way does the engine forward what no router may, by its destination or by its source (RFC 1812 sections
+// 5.3.4 and 5.3.7, RFC 4291 sections 2.5.2, 2.5.3, 2.5.6 and 2.7).
+func TestMartians(t *testing.T) {
+	outbound, inbound := map[string][]byte{}, map[string][]byte{}
+	for _, bad := range []string{"0.0.0.0", "127.0.0.1", "127.255.255.255", "224.0.0.5", "240.0.0.1", "255.255.255.255"} {
+		outbound["from "+bad], inbound["from "+bad] = ip4(bad, b4, 100), ip4(bad, a4, 100)
+		outbound["to "+bad] = ip4(a4, bad, 100)
+		inbound["to "+bad] = ip4(b4, bad, 100)
+	}
+	for _, bad := range []string{"::", "::1", "fe80::1", "febf::1", "ff02::1", "ff0e::1"} {
+		outbound["from "+bad], inbound["from "+bad] = ip6(bad, b6, 100), ip6(bad, a6, 100)
+		outbound["to "+bad] = ip6(a6, bad, 100)
+		inbound["to "+bad] = ip6(b6, bad, 100)
+	}
+	b := newBench(t)
+	b.route("0.0.0.0/0", TunnelHop(b.two.index))
+	b.route("::/0", TunnelHop(b.two.index))
+	check := func(name string, w *worker, before uint64) {
+		t.Helper()
+		if b.drops(w)[packet.NotForwardable] != before+1 || len(b.one.sealed)+len(b.two.sealed)+len(b.port.written) > 0 {
+			t.Errorf("%s: drops %v, %d and %d sealed, %d written", name, b.drops(w), len(b.one.sealed), len(b.two.sealed), len(b.port.written))
+			b.one.sealed, b.two.sealed, b.port.written = nil, nil, nil
+		}
+	}
+	for name, p := range outbound {
+		before := b.drops(b.out.worker)[packet.NotForwardable]
+		b.fromPort(p)
+		check("outbound "+name, b.out.worker, before)
+	}
+	for name, p := range inbound {
+		before := b.drops(b.in.worker)[packet.NotForwardable]
+		b.fromTunnel(b.one, p)
+		check("inbound "+name, b.in.worker, before)
+	}
+	for _, good := range []string{"1.0.0.1", "126.255.255.255", "128.0.0.0", "169.254.1.1", "223.255.255.255"} {
+		b.fromPort(ip4(good, b4, 100))
+	}
+	for _, good := range []string{"::2", "::ffff:1.2.3.4", "64:ff9b::1", "fe00::1", "fec0::1", "fd00::1"} {
+		b.fromPort(ip6(good, b6, 100))
+	}
+	if len(b.one.sealed) != 11 {
+		t.Errorf("%d of 11 honest packets were sealed: %v", len(b.one.sealed), b.drops(b.out.worker))
+	}
+}
+
+// TestTunnelGoneAmidABatch: clear packets of a tunnel that was removed meanwhile are counted too.
+func TestTunnelGoneAmidABatch(t *testing.T) {
+	b := newBench(t)
+	b.plane.RemoveTunnel(b.one.index)
+	b.fromTunnel(b.one, ip4(b4, a4, 100), ip4(b4, a4, 100))
+	if got := b.drops(b.in.worker); got[packet.TunnelDown] != 2 || len(b.port.written) != 0 {
+		t.Errorf("drops %v", got)
+	}
+}
+
+// TestIndexIsNotSoonAnothers: a worker that looked up the route to a tunnel and waited finds that tunnel or none, however many
+// tunnels come and go meanwhile; never another.
+func TestIndexIsNotSoonAnothers(t *testing.T) {
+	b := newBench(t)
+	seen := map[uint32]bool{b.one.index: true, b.two.index: true}
+	for range 100 {
+		f := b.tunnel("short-lived")
+		if seen[f.index] || f.index > maxTunnel {
+			t.Fatalf("index %#x again, after %d tunnels", f.index, len(seen))
+		}
+		seen[f.index] = true
+		b.plane.RemoveTunnel(f.index)
+		if _, ok := b.plane.TunnelStats(f.index); ok {
+			t.Fatalf("tunnel %#x is still there", f.index)
+		}
+	}
+	for index := range seen {
+		want := index == b.one.index || index == b.two.index
+		if e := b.plane.tunnels.get(index); (e != nil) != want {
+			t.Errorf("index %#x leads to %v", index, e)
+		}
+	}
+	if n := len(*b.plane.tunnels.snapshot.Load()); n > 64 {
+		t.Errorf("the table grew to %d for three tunnels at a time", n)
+	}
+}

@@ -86,14 +86,18 @@ func (l *lookup) pick(t *fib.Table, pkts []packet.Packet, at []uint8) {
 	}
 }
 
-// forwardable says whether a router may send on a packet to this destination: not multicast, broadcast, unspecified or
-// link-local addresses (RFC 1812 section 5.3.4, RFC 4291 sections 2.5.2 and 2.5.6). IPv4's 169.254.0.0/16 is let
-// through: operators number point-to-point tunnels with it.
+// forwardable says whether a router may send on a packet with these addresses: not where one is a multicast, broadcast,
+// loopback, unspecified or link-local address (RFC 1812 sections 5.3.4 and 5.3.7, RFC 4291 sections 2.5.2, 2.5.3, 2.5.6 and 2.7).
+// IPv4's 169.254.0.0/16 is let through: operators number point-to-point tunnels with it.
 func forwardable(info *wire.Info) bool {
 	if info.Version == 4 {
-		dst := uint32(info.Dst.Lo)
-		return dst>>28 < 0xe && dst != 0
+		return forwardable4(uint32(info.Src.Lo)) && forwardable4(uint32(info.Dst.Lo))
 	}
-	hi := info.Dst.Hi
-	return hi>>56 != 0xff && hi>>54 != 0xfe80>>6 && (hi != 0 || info.Dst.Lo > 1)
+	return forwardable6(info.Src) && forwardable6(info.Dst)
+}
+
+func forwardable4(a uint32) bool { return a>>28 < 0xe && a>>24 != 0 && a>>24 != 127 }
+
+func forwardable6(a wire.Key6) bool {
+	return a.Hi>>56 != 0xff && a.Hi>>54 != 0xfe80>>6 && (a.Hi != 0 || a.Lo > 1)
 }

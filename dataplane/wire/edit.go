@@ -51,8 +51,9 @@ func DecapECN(inner, outer uint8) (tos uint8, ok bool) {
 }
 
 // ClampMSS lowers the maximum segment size that a TCP SYN announces to what fits packets of mtu bytes, and mends the
-// checksum. Other packets, and options that it cannot follow, stay as they are. It reports whether it changed b.
-func ClampMSS(b []byte, info *Info, mtu int) bool {
+// checksum, unless o says that it is still to be computed. Other packets, and options that it cannot follow, stay as they are.
+// It reports whether it changed b.
+func ClampMSS(b []byte, info *Info, o *Offload, mtu int) bool {
 	if info.Proto != ProtoTCP || info.Flags&(FlagLater|FlagOpaque) != 0 {
 		return false
 	}
@@ -81,19 +82,22 @@ func ClampMSS(b []byte, info *Info, mtu int) bool {
 			return false
 		}
 		if kind == 2 && t[i+1] == 4 {
-			return setMSS(t, i+2, limit)
+			return setMSS(t, i+2, limit, o.NeedsCsum)
 		}
 		i += int(t[i+1])
 	}
 	return false
 }
 
-func setMSS(t []byte, at, limit int) bool {
+func setMSS(t []byte, at, limit int, partial bool) bool {
 	old := binary.BigEndian.Uint16(t[at:])
 	if int(old) <= limit || limit < 1 {
 		return false
 	}
 	binary.BigEndian.PutUint16(t[at:], uint16(limit))
+	if partial {
+		return true
+	}
 	// An option may stand at an odd offset: the sum then sees its octets swapped.
 	was, is := old, uint16(limit)
 	if at%2 == 1 {

@@ -25,3 +25,8 @@ type Offload struct {
 	// CsumStart is the offset of the transport header, CsumOffset that of its checksum field behind it.
 	CsumStart, CsumOffset uint16
 }
+
+// Within says whether the partial checksum is that of something behind the IP headers of a packet of n bytes.
+func (o *Offload) Within(info *Info, n int) bool {
+	return o.CsumStart >= info.HdrLen && int(o.CsumStart)+int(o.CsumOffset)+2 <= n
+}

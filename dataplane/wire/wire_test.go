@@ -327,7 +327,7 @@ func TestClampMSS(t *testing.T) {
 			b := build(t, v6, &layers.TCP{SYN: true, Options: opts}, nil, nil)
 			var info wire.Info
 			wire.Parse(b, &info, false)
-			if !wire.ClampMSS(b, &info, 1400) {
+			if !wire.ClampMSS(b, &info, &wire.Offload{}, 1400) {
 				t.Fatal("not clamped")
 			}
 			l := checksumsOK(t, b).Layer(layers.LayerTypeTCP).(*layers.TCP)
@@ -340,7 +340,7 @@ func TestClampMSS(t *testing.T) {
 					t.Fatalf("mss %d, want %d", binary.BigEndian.Uint16(o.OptionData), want)
 				}
 			}
-			if wire.ClampMSS(b, &info, 1500) {
+			if wire.ClampMSS(b, &info, &wire.Offload{}, 1500) {
 				t.Fatal("raised")
 			}
 		}
@@ -430,7 +430,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted %d bytes of %d, header %d", n, len(b), info.HdrLen)
 		}
 		info.FlowHash()
-		wire.ClampMSS(b, &info, 1280)
+		wire.ClampMSS(b, &info, &wire.Offload{}, 1280)
 		if wire.MayAnswer(b, &info) {
 			wire.PutICMPError(dst, wire.ErrTooBig, info.DstAddr(), b, 1280)
 		}
