@@ -126,7 +126,7 @@ func (c *IPsecConfig) any() bool { return c.IKE != nil && c.RemoteAny }
 func (c *IPsecConfig) peer(name string, local netip.Addr) (p ike.PeerConfig, err error) {
 	k := c.IKE
 	p = ike.PeerConfig{Name: name, Local: local, Remote: c.Remote, Encap: ike.Encap(c.Encap), RekeyTime: k.RekeyTime, OverTime: k.OverTime,
-		RandTime: k.RandTime, ReauthTime: k.ReauthTime, DPDDelay: k.DPDDelay, KeyingTries: k.KeyingTries, NoFragmentation: k.NoFragmentation}
+		RandTime: orNone(k.RandTime), ReauthTime: k.ReauthTime, DPDDelay: k.DPDDelay, KeyingTries: k.KeyingTries, NoFragmentation: k.NoFragmentation}
 	if c.RemotePort != DefaultUDPPort {
 		p.RemotePort = c.RemotePort
 	}
@@ -155,9 +155,17 @@ func orElse(s, otherwise string) string {
 
 func (c *IKEChildConfig) child() (k ike.ChildConfig, err error) {
 	k = ike.ChildConfig{Name: c.Name, Local: offered(c.LocalTS), Remote: offered(c.RemoteTS),
+// orNone says none where that is meant: package ike has a default in place of zero.
+func orNone(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
 		Start: c.StartAction&StartNow != 0, Trap: c.StartAction&StartTrap != 0,
 		DPDAction: ike.CloseAction(c.DPDAction), CloseAction: ike.CloseAction(c.CloseAction),
-		Lifetime: ike.Lifetime{RekeyTime: c.RekeyTime, LifeTime: c.LifeTime, RandTime: c.RandTime,
+		Lifetime: ike.Lifetime{RekeyTime: c.RekeyTime, LifeTime: c.LifeTime, RandTime: orNone(c.RandTime),
 			RekeyBytes: c.RekeyBytes, LifeBytes: c.LifeBytes, RandBytes: c.RandBytes,
 			RekeyPackets: c.RekeyPackets, LifePackets: c.LifePackets, RandPackets: c.RandPackets}}
 	k.Proposals, _, err = proposal.ParseESP(orElse(c.Proposals, "default"))

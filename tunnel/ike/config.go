@@ -109,7 +109,7 @@ type PeerConfig struct {
 	// Ask are the addresses that we ask the peer for, unspecified ones for any of a family.
 	Ask []netip.Addr
 	// RekeyTime less a random part of RandTime is when we rekey the IKE SA; never if zero. RekeyTime+OverTime is when it ends.
-	// Defaults of the others: 10 % of RekeyTime each.
+	// Defaults of the others: 10 % of RekeyTime each; a negative RandTime is none.
 	RekeyTime, OverTime, RandTime time.Duration
 	// ReauthTime less a random part of RandTime is when we authenticate anew: another IKE SA with all children is made, and
 	// then this one deleted. Never if zero.
@@ -137,7 +137,8 @@ type ChildConfig struct {
 }
 
 // Lifetime bounds a child SA. Rekey values less a random part of the Rand values begin the rekeying, Life values end the SA.
-// A Rekey value of zero is never. Defaults of the others: Life 110 % of Rekey, Rand what is between the two.
+// A Rekey value of zero is never. Defaults of the others: Life 110 % of Rekey, Rand what is between the two; a
+// negative RandTime is none.
 type Lifetime struct {
 	RekeyTime, LifeTime, RandTime          time.Duration
 	RekeyBytes, LifeBytes, RandBytes       uint64
