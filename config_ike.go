@@ -153,8 +153,6 @@ func orElse(s, otherwise string) string {
 	return s
 }
 
-func (c *IKEChildConfig) child() (k ike.ChildConfig, err error) {
-	k = ike.ChildConfig{Name: c.Name, Local: offered(c.LocalTS), Remote: offered(c.RemoteTS),
 // orNone says none where that is meant: package ike has a default in place of zero.
 func orNone(d time.Duration) time.Duration {
 	if d == 0 {
@@ -163,6 +161,8 @@ func orNone(d time.Duration) time.Duration {
 	return d
 }
 
+func (c *IKEChildConfig) child() (k ike.ChildConfig, err error) {
+	k = ike.ChildConfig{Name: c.Name, Local: offered(c.LocalTS), Remote: offered(c.RemoteTS),
 		Start: c.StartAction&StartNow != 0, Trap: c.StartAction&StartTrap != 0,
 		DPDAction: ike.CloseAction(c.DPDAction), CloseAction: ike.CloseAction(c.CloseAction),
 		Lifetime: ike.Lifetime{RekeyTime: c.RekeyTime, LifeTime: c.LifeTime, RandTime: orNone(c.RandTime),
