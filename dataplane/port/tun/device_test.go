@@ -68,6 +68,24 @@ func TestOpenConfigures(t *testing.T) {
 	}
 }
 
+// TestAddressesServeAtOnce: what comes for the device's addresses right after Open is the host's.
+func TestAddressesServeAtOnce(t *testing.T) {
+	ns := space(t, "ready")
+	for range 50 {
+		d := open(t, Config{NetNS: ns, Addresses: prefixes("10.9.0.2/24", "fd09::2/64", "fd09:1::2/128")})
+		in(t, ns, func() error {
+			for _, a := range d.addresses {
+				routes, err := netlink.RouteGet(a.Addr().AsSlice())
+				if err != nil || len(routes) != 1 || routes[0].Type != unix.RTN_LOCAL {
+					t.Errorf("%v: %v, %v", a, routes, err)
+				}
+			}
+			return nil
+		})
+		d.Close()
+	}
+}
+
 func TestSetMTU(t *testing.T) {
 	ns := space(t, "mtu")
 	d := open(t, Config{NetNS: ns, Addresses: prefixes("fd09::1/64")})

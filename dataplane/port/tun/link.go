@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/warrenvpn/warren/dataplane"
 )
+
+// addressesServe is how long IPv6 addresses may take until they serve.
+const addressesServe = 5 * time.Second
 
 // configure sets the device's queue length, MTU and addresses and brings it up. It runs in the device's network
 // namespace; the netlink socket that it keeps stays there.
@@ -40,6 +44,28 @@ func (d *Device) configure(cfg *Config) error {
 	}
 	if err := h.LinkSetUp(d.link); err != nil {
 		return fmt.Errorf("bring it up: %w", err)
+	}
+	return d.awaitIPv6(cfg.Addresses)
+}
+
+// awaitIPv6 waits until the IPv6 addresses serve: the kernel puts them into its route table by a task of its own, which on a busy
+// machine takes some milliseconds, and drops or forwards what comes for them before.
+func (d *Device) awaitIPv6(addresses []netip.Prefix) error {
+	deadline := time.Now().Add(addressesServe)
+	for _, a := range addresses {
+		if !a.Addr().Is6() {
+			continue
+		}
+		for {
+			routes, err := d.netlink.RouteGet(a.Addr().AsSlice())
+			if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("address %v does not serve %v after it was added", a, addressesServe)
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
 	return nil
 }
