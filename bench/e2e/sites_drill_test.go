@@ -27,18 +27,25 @@ type outcome struct {
 	load float64
 }
 
+func (o outcome) kept() bool { return o.worst.For <= o.allowed }
+
 func (o outcome) String() string {
-	s := fmt.Sprintf("%-28s worst flow %5.0f ms (allowed %v)", o.event, float64(o.worst.For)/1e6, o.allowed)
+	s := fmt.Sprintf("%-26s worst flow %5d ms of %4d", o.event, o.worst.For.Milliseconds(), o.allowed.Milliseconds())
 	if o.others.Sent > 0 {
-		s += fmt.Sprintf(", of those that entered the gateway %5.0f ms", float64(o.others.For)/1e6)
+		s += fmt.Sprintf(", of those that entered the gateway %5d ms", o.others.For.Milliseconds())
 	}
-	return s + fmt.Sprintf(", load %.0f %%", 100*o.load)
+	s += fmt.Sprintf(", load %.0f %%", 100*o.load)
+	if !o.kept() {
+		s += fmt.Sprintf("; %v to %v: %d of %d lost, from %v to %v", o.flow.Src, o.flow.Dst, o.worst.Lost, o.worst.Sent,
+			o.worst.First.Format(time.StampMilli), o.worst.Last.Format(time.StampMilli))
+	}
+	return s
 }
 
-// Flows in each direction and family, and how often each sends: 240 flows, 3,000 packets a second.
+// Flows in each direction and family, and how often each sends: 300 flows, 3,000 packets a second.
 const (
-	flowCount    = 20
-	flowInterval = 80 * time.Millisecond
+	flowCount    = 25
+	flowInterval = 100 * time.Millisecond
 )
 
 // spread starts flows between all sites, in both families.
@@ -59,29 +66,54 @@ func (s *sites) spread() *lab.Flows {
 	return flows
 }
 
-// drill runs all that may happen to gateways while flows are running, and says what it cost in the order in which it happened.
+// An exercise is something that happens, and then is undone. What undoes it may cost nothing.
+type exercise struct {
+	name, undone string
+	// allowed is what it may cost, window how long after it that is seen.
+	allowed, window time.Duration
+	// leaving is the gateway that it takes away.
+	leaving   gatewayID
+	act, undo func()
+}
+
+func (s *sites) exercises(ctx context.Context) []exercise {
+	failure := s.layout.allowance()
+	window := failure + time.Second
+	v11, v21, v31 := gatewayID{1, 1}, gatewayID{2, 1}, gatewayID{3, 1}
+	return []exercise{
+		{"a gateway is killed", "it comes back", failure, window, v11,
+			func() { s.end(v11, syscall.SIGKILL) }, func() { s.start(v11); s.converged(ctx) }},
+		{"a path drops everything", "it is there again", failure, window, nobody,
+			func() { s.cut(v11, v21, true) }, func() { s.cut(v11, v21, false); s.converged(ctx) }},
+		{"a gateway leaves politely", "that comes back", 0, time.Second, v31,
+			func() { s.leave(ctx, v31) }, func() { s.comeBack(ctx, v31) }},
+	}
+}
+
+// drill runs all exercises while flows are running, and says what each cost, in the order in which it happened. Times are promised
+// for 9 of 10 runs: one that is late is run two times more.
 func (s *sites) drill(ctx context.Context) (all []outcome) {
 	s.t.Helper()
 	flows := s.spread()
 	defer flows.Close()
-	s.settle(ctx, time.Second)
+	s.settle(ctx, 500*time.Millisecond)
 	s.usesEveryTunnel(ctx)
-	v11, v21, v31 := gatewayID{1, 1}, gatewayID{2, 1}, gatewayID{3, 1}
-	const short = time.Second
-	failure := s.layout.allowance()
-	run := func(event string, allowed, window time.Duration, leaving gatewayID, act func()) {
+	run := func(event string, allowed, window time.Duration, leaving gatewayID, act func()) bool {
 		o := s.measure(ctx, flows, window, leaving, act)
 		o.event, o.allowed = event, allowed
 		s.t.Log(o)
 		all = append(all, o)
+		return o.kept()
 	}
-	run("nothing happens", 0, short, nobody, func() {})
-	run("a gateway is killed", failure, failure+short, v11, func() { s.end(v11, syscall.SIGKILL) })
-	run("it comes back", 0, short, nobody, func() { s.start(v11); s.converged(ctx) })
-	run("a path drops everything", failure, failure+short, nobody, func() { s.cut(v11, v21, true) })
-	run("it is there again", 0, short, nobody, func() { s.cut(v11, v21, false); s.converged(ctx) })
-	run("a gateway leaves politely", 0, short, v31, func() { s.leave(ctx, v31) })
-	run("that comes back", 0, short, nobody, func() { s.comeBack(ctx, v31) })
+	for _, e := range s.exercises(ctx) {
+		for runs, left := 0, *sitesRuns; left > 0; left-- {
+			kept := run(e.name, e.allowed, e.window, e.leaving, e.act)
+			kept = run(e.undone, 0, 500*time.Millisecond, nobody, e.undo) && kept
+			if runs++; runs == 1 && left == 1 && !kept {
+				left += 2
+			}
+		}
+	}
 	return all
 }
 
@@ -157,16 +189,20 @@ func (s *sites) settle(ctx context.Context, d time.Duration) {
 	}
 }
 
-// judge fails the test for outcomes that are not allowed.
+// judge fails the test for what cost too much: more than one run of three, or of ten.
 func (s *sites) judge(all []outcome) {
 	s.t.Helper()
+	runs, late := map[string]int{}, map[string]int{}
 	for _, o := range all {
-		if o.worst.For <= o.allowed {
-			continue
+		runs[o.event]++
+		if !o.kept() {
+			late[o.event]++
 		}
-		text := fmt.Sprintf("%v: %v to %v, %d of %d lost, from %v to %v", o, o.flow.Src, o.flow.Dst, o.worst.Lost, o.worst.Sent,
-			o.worst.First.Format(time.StampMilli), o.worst.Last.Format(time.StampMilli))
-		s.t.Error(text)
+	}
+	for event, n := range late {
+		if n > max(1, runs[event]/10) {
+			s.t.Errorf("%s: %d of %d runs cost more than is allowed", event, n, runs[event])
+		}
 	}
 	if s.t.Failed() {
 		for _, g := range s.gateways {

@@ -54,10 +54,10 @@ type gateway struct {
 }
 
 // newSites builds the network and starts everything in it.
-func newSites(t testing.TB, ctx context.Context, how layout) *sites {
+func newSites(t testing.TB, ctx context.Context, program string, how layout) *sites {
 	t.Helper()
 	l := lab.ForTest(t, append(lab.BIRDPrograms, "ping", "sysctl")...)
-	s := &sites{t: t, lab: l, program: build(t), routers: map[int]*router{}, gateways: map[gatewayID]*gateway{}, layout: how}
+	s := &sites{t: t, lab: l, program: program, routers: map[int]*router{}, gateways: map[gatewayID]*gateway{}, layout: how}
 	t.Cleanup(s.askToEnd)
 	s.internet = s.host("internet", "net.ipv6.conf.all.forwarding=1")
 	for n := 1; n <= siteCount; n++ {
