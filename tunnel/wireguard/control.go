@@ -3,7 +3,6 @@ package wireguard
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -119,6 +118,9 @@ func (p *Peer) saw(now time.Time, bits uint32) {
 	if bits&noteWaits != 0 {
 		p.hs.NeedSession(now)
 	}
+	if bits&noteMoved != 0 {
+		p.settleIn(now)
+	}
 }
 
 // tick lets the machine do what is due, and returns when there is more.
@@ -165,7 +167,7 @@ func (d *Device) handle(m *message) {
 	ready := d.hs.Prepare(now, m.bytes[:m.n], m.from, d.underLoad(now))
 	drop := handshake.Stale
 	d.mu.Lock()
-	if d.has(m.underlay) {
+	if d.serves(m.underlay) {
 		d.via, d.size = m.underlay, int(m.n)
 		drop = d.hs.Commit(d.now(), ready) // now may only go forward, so it is taken by who owns the machine
 		d.obey()
@@ -258,10 +260,6 @@ func (d *Device) send(u dataplane.Underlay, frames []dataplane.Frame) {
 	for i := range frames {
 		frames[i].Drop = packet.UnderlayUnreachable
 	}
-}
-
-func (d *Device) has(u dataplane.Underlay) bool {
-	return slices.ContainsFunc(d.underlays, func(o outlet) bool { return o.underlay == u })
 }
 
 // rotate makes the peer's sessions these, and says whether packets that waited were sent.

@@ -44,6 +44,7 @@ type Device struct {
 	inbox   chan message
 	notes   notes
 	kept    atomic.Int32 // packets that wait, of all peers
+	served  atomic.Pointer[[]dataplane.Underlay]
 	// scratch is indexed by worker; each makes its own when it first needs it.
 	scratch [dataplane.MaxWorkers]*scratch
 
@@ -89,6 +90,9 @@ func New(o Options) (*Device, error) {
 	if d.handshakers <= 0 {
 		d.handshakers = runtime.GOMAXPROCS(0)
 	}
+	if o.KeyLog != nil {
+		d.log.Warn("the keys of every handshake are logged: who reads them reads all traffic, and has the private key")
+	}
 	d.claims.of = map[uint32][]*Peer{}
 	var err error
 	d.hs, err = handshake.New(handshake.Config{PrivateKey: o.PrivateKey, Indices: indices{d}, Wall: d.now, KeyLog: o.KeyLog})
@@ -128,22 +132,37 @@ func (d *Device) SetPrivateKey(k handshake.PrivateKey) error {
 func (d *Device) AddUnderlay(u dataplane.Underlay) {
 	defer d.lock()()
 	d.underlays = append(d.underlays, outlet{u, u.NewSender()})
+	d.serve()
 	for p := range d.all {
 		p.settle()
 	}
 }
 
-// RemoveUnderlay takes an underlay away, which should be closed by then. Peers that were reached through it go through another of the same family, or keep
-// their endpoint until there is one: so a device changes its port.
+// RemoveUnderlay takes an underlay away. Peers that were reached through it go through another of the same family, or keep their
+// endpoint until there is one: so a device changes its port. Packets that still come in by it are opened until it is closed,
+// and move nobody back.
 func (d *Device) RemoveUnderlay(u dataplane.Underlay) {
 	defer d.lock()()
 	d.underlays = slices.DeleteFunc(d.underlays, func(o outlet) bool { return o.underlay == u })
+	d.serve()
 	for p := range d.all {
-		if path := p.path.Load(); path != nil && path.Underlay == u {
-			p.setPath(nil)
-			p.settle()
-		}
+		p.leave(u)
 	}
+}
+
+// serve tells workers which underlays there are. The caller holds mu.
+func (d *Device) serve() {
+	us := make([]dataplane.Underlay, len(d.underlays))
+	for i := range us {
+		us[i] = d.underlays[i].underlay
+	}
+	d.served.Store(&us)
+}
+
+// serves says whether an underlay is one of the device's.
+func (d *Device) serves(u dataplane.Underlay) bool {
+	us := d.served.Load()
+	return us != nil && slices.Contains(*us, u)
 }
 
 // pathTo returns the path to an endpoint through the first underlay of its family; nil where there is none. The caller

@@ -14,6 +14,36 @@
 //	control  notes 40 times a second at most, timers, events                    bounded queue ─► handshakers
 //	           └──────────────► handshake.Device ─► Rotate, Send, Erase ... ◄─────┘
 //
+// # Use
+//
+// The package's Example is all of this as a program.
+//
+// A Device is one private key: New, then Run in a goroutine until the end. It is the data plane's Opener, for each of its UDP
+// underlays: open one (one for a family), give it to Plane.AddUnderlay together with the device, and to Device.AddUnderlay.
+// Options.Peers is Plane.Peers. A tunnel with a key and a port of its own is a Device of its own, with its own underlays.
+//
+// A peer is a tunnel: Plane.AddTunnel gives an index, and its callback calls Device.AddPeer with it. Routes lead to it as to any
+// tunnel, by dataplane.TunnelHop, alone or in a group with tunnels of other kinds. To remove a peer withdraw its routes, then
+// Peer.Close, then Plane.RemoveTunnel. All but its name, its public key and OnState changes in place, without an effect on its
+// sessions, by the Set methods; a pre-shared key takes part from the next handshake on.
+//
+// Nothing here makes routes of AllowedIPs. They filter what a peer sends: nil lets all pass, an empty list nothing. Who wants wg's
+// meaning (peers of wg-quick files and of the configuration protocol, whose uapi.State.Apply says which prefix belongs to whom)
+// enters the peer's prefixes into the route table too, and calls SetAllowedIPs where they move; to be exact between the two,
+// take them from the one who loses them first. A SourceCheck is asked besides, for each packet that came in and was parsed,
+// by workers: "feasible" is one that looks Info.Src up in the vrf's table by LookupBatch4 or LookupBatch6, which do not allocate,
+// and says whether TunnelHop of the peer's index is among the next hops. The index is known when the callback of AddTunnel
+// makes it.
+//
+// Change of key: SetPrivateKey. Change of port: add the new underlay to plane and device, RemoveUnderlay the old one, then
+// close it; packets under way still come in. An endpoint by name is looked up by whoever has the name, and set by SetEndpoint.
+// Looking it up again makes sense where OnState said Down, or where a state that is not Up lasts, since a peer that is Up
+// has said itself where it is. A device that has no key yet may be given a random one, which nobody answers to.
+//
+// Peer.Status and Device.Status are what wg(8) shows, the counters of messages included; packets and drops by reason are in
+// Plane.TunnelStats, handshake messages in HandshakeDrops. KeyLog, which warns when it is set, is called with what
+// EphemeralKeys.KeyLog writes in Wireshark's format.
+//
 // # Concurrency
 //
 // Workers read immutable snapshots: the index table, a peer's current keypair, its path. What they share and write is a

@@ -297,7 +297,6 @@ func TestPortChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net, h := pair(t, setup{})
 		meet(t, h)
-		must(t, h[0].underlay.Close())
 		h[0].device.RemoveUnderlay(h[0].underlay)
 		if p := h[0].peer.Path(); p != nil {
 			t.Fatalf("path %+v", p)
@@ -305,6 +304,11 @@ func TestPortChange(t *testing.T) {
 		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
 		h[0].dropped(t, packet.PeerUnknown, 1)
 		h[0].next(t) // host unreachable
+		h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, 7))
+		if got := numberOf(h[0].next(t)); got != 7 || h[0].peer.Path() != nil {
+			t.Errorf("packet %d came by the old port, and moved the peer to %v", got, h[0].peer.Path())
+		}
+		must(t, h[0].underlay.Close())
 		u, err := net.Underlay(addr("192.0.2.1:5555"), 1)
 		must(t, err)
 		h[0].device.AddUnderlay(u)
@@ -347,6 +351,14 @@ func TestSourceIsFiltered(t *testing.T) {
 		must(t, h[1].peer.SetAllowedIPs(nil))
 		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 6))
 		h[1].next(t)
+		h[1].peer.SetSourceCheck(nil)
+		h[0].inject(t, ip("10.1.0.66", "10.2.0.5", 100, 7))
+		if got := h[1].next(t); numberOf(got) != 7 {
+			t.Errorf("came %x", got)
+		}
+		h[1].peer.SetSourceCheck(func(*wire.Info) bool { return false })
+		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 8))
+		h[1].dropped(t, packet.SelectorIn, 4)
 		if err := h[1].peer.SetAllowedIPs([]netip.Prefix{{}}); err == nil {
 			t.Error("no prefix is allowed")
 		}

@@ -9,6 +9,7 @@ const (
 	noteKeepalive             // a keepalive came in
 	noteConfirmed             // something came in by Peer.heard, which is not known to be confirmed
 	noteWaits                 // a packet began to wait
+	noteMoved                 // what came in came from elsewhere
 
 	noteUrgent = noteConfirmed | noteWaits
 )

@@ -56,10 +56,12 @@ type Peer struct {
 
 	waiting waiting
 
-	mu       sync.Mutex
-	endpoint netip.AddrPort // the path's, or where there is no underlay for it
-	mtu      pathMTU
-	fixedMTU int
+	mu         sync.Mutex
+	endpoint   netip.AddrPort // the path's, or where there is no underlay for it
+	registered netip.AddrPort // in Device.peers
+	movedTold  time.Time
+	mtu        pathMTU
+	fixedMTU   int
 
 	// What follows is Device.mu's.
 
@@ -160,6 +162,21 @@ func (p *Peer) SetAllowedIPs(allowed []netip.Prefix) error {
 	return nil
 }
 
+// SetSourceCheck says who is asked besides about what the peer sends; nil is nobody.
+func (p *Peer) SetSourceCheck(check SourceCheck) {
+	defer p.device.lock()()
+	s := source{all4: true, all6: true}
+	if old := p.source.Load(); old != nil {
+		s = *old
+	}
+	s.check, p.check = check, check
+	if p.allowed == nil && check == nil {
+		p.source.Store(nil)
+		return
+	}
+	p.source.Store(&s)
+}
+
 // SetPresharedKey sets the key that the next handshake uses; all zero is none. Sessions stay.
 func (p *Peer) SetPresharedKey(k handshake.PresharedKey) {
 	defer p.device.lock()()
@@ -202,30 +219,65 @@ func (p *Peer) setPath(path *dataplane.Path) {
 
 // movePath is setPath for who holds p.mu.
 func (p *Peer) movePath(path *dataplane.Path) {
-	var from, to netip.AddrPort
-	if old := p.path.Load(); old != nil {
-		from = old.Remote
-	}
-	p.mtu = pathMTU{}
 	if path != nil {
+		p.endpoint = path.Remote
+	}
+	p.path.Store(path)
+	p.explore()
+}
+
+// explore registers the path with the data plane and asks the system for its MTU. The caller holds p.mu.
+func (p *Peer) explore() {
+	var to netip.AddrPort
+	p.mtu = pathMTU{}
+	if path := p.path.Load(); path != nil {
 		to = path.Remote
-		p.endpoint = to
 		p.mtu.link = linkMTU(path, p.log)
 	}
-	p.device.peers.Move(from, to)
-	p.path.Store(path)
+	p.device.peers.Move(p.registered, to)
+	p.registered = to
 	p.recompute()
 }
 
-// moved is told where something authentic came from, the newest of its keypair or a handshake message.
+// leave takes a path through that underlay away, and finds another.
+func (p *Peer) leave(u dataplane.Underlay) {
+	p.mu.Lock()
+	if path := p.path.Load(); path != nil && path.Underlay == u {
+		p.movePath(nil)
+	}
+	p.mu.Unlock()
+	p.settle()
+}
+
+// moved is told where something authentic came from, the newest of its keypair or a handshake message. What takes long of a move
+// is left to control, since a peer may move with every packet.
 func (p *Peer) moved(u dataplane.Underlay, from netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if path := p.path.Load(); p.closed.Load() || path != nil && path.Underlay == u && path.Remote == from {
+	if path := p.path.Load(); p.closed.Load() || path != nil && path.Underlay == u && path.Remote == from || !p.device.serves(u) {
 		return
 	}
-	p.movePath(&dataplane.Path{Underlay: u, Remote: from})
-	p.log.Info("peer moved", "to", from)
+	p.endpoint = from
+	p.path.Store(&dataplane.Path{Underlay: u, Remote: from})
+	p.recompute()
+	p.note(noteMoved)
+}
+
+// tellMoveEvery is how close to each other moves of a peer are told to operators.
+const tellMoveEvery = 10 * time.Second
+
+// settleIn is control's part of a move.
+func (p *Peer) settleIn(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed.Load() {
+		return
+	}
+	p.explore()
+	if now.Sub(p.movedTold) >= tellMoveEvery {
+		p.movedTold = now
+		p.log.Info("peer moved", "to", p.endpoint)
+	}
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
