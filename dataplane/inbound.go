@@ -24,6 +24,9 @@ func (n *inbound) run() error {
 		if err := n.receiver.Recv(&n.rx); err != nil {
 			return err
 		}
+		if n.rx.Malformed > 0 {
+			n.counters.Drop(packet.Malformed, 0, uint64(n.rx.Malformed))
+		}
 		for i := range n.rx.Errors {
 			n.opener.PathError(n.underlay, &n.rx.Errors[i])
 		}

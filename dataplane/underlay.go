@@ -91,7 +91,12 @@ type PathError struct {
 type Rx struct {
 	Trains []Train
 	Errors []PathError
+	// Malformed counts datagrams that are nobody's: empty, or longer than any frame.
+	Malformed int
 }
+
+// Reset forgets what the last Recv yielded.
+func (rx *Rx) Reset() { rx.Trains, rx.Errors, rx.Malformed = rx.Trains[:0], rx.Errors[:0], 0 }
 
 // Sender is one worker's way out through an underlay.
 type Sender interface {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/internal/sock"
+	"github.com/warrenvpn/warren/dataplane/wire"
 )
 
 const (
@@ -24,9 +25,9 @@ type receiver struct {
 func (r *receiver) Recv(rx *dataplane.Rx) error {
 	r.q.Lock()
 	defer r.q.Unlock()
-	rx.Trains, rx.Errors = rx.Trains[:0], rx.Errors[:0]
+	rx.Reset()
 	for !r.q.Closed() {
-		if r.take(rx); len(rx.Trains) > 0 {
+		if r.take(rx); len(rx.Trains) > 0 || rx.Malformed > 0 {
 			return nil
 		}
 		errs, err := r.q.Wait()
@@ -44,25 +45,17 @@ func (r *receiver) Recv(rx *dataplane.Rx) error {
 func (r *receiver) take(rx *dataplane.Rx) {
 	for i := range r.q.Receive(0, slots) {
 		data, truncated := r.q.Data(i)
-		if truncated {
-			continue
-		}
 		t := dataplane.Train{Data: data, Remote: withoutPort(r.q.Remote(i))}
 		if r.s.place.V6 {
 			t.TOS = trafficClass(r.q.Control(i))
-		} else {
-			hdr := 0
-			if len(data) >= 20 {
-				hdr = int(data[0]&0xf) * 4
-			}
-			if hdr < 20 || hdr > len(data) {
-				continue // the kernel delivers no such packet
-			}
-			t.Data, t.TOS = data[hdr:], data[1]
+		} else if len(data) >= wire.IPv4HeaderLen { // the kernel delivers nothing else
+			t.Data, t.TOS = data[min(len(data), int(data[0]&0xf)*4):], data[1]
 		}
-		if t.Size = len(t.Data); t.Size > 0 {
-			rx.Trains = append(rx.Trains, t)
+		if t.Size = len(t.Data); t.Size == 0 || truncated {
+			rx.Malformed++
+			continue
 		}
+		rx.Trains = append(rx.Trains, t)
 	}
 }
 

@@ -122,7 +122,7 @@ func (q *queue) wake() {
 
 // Recv implements dataplane.Receiver.
 func (q *queue) Recv(rx *dataplane.Rx) error {
-	rx.Trains, rx.Errors = rx.Trains[:0], rx.Errors[:0]
+	rx.Reset()
 	for {
 		select {
 		case <-q.done:

@@ -42,9 +42,9 @@ func newReceiver(s *Socket, i int) *receiver {
 func (r *receiver) Recv(rx *dataplane.Rx) error {
 	r.q.Lock()
 	defer r.q.Unlock()
-	rx.Trains, rx.Errors = rx.Trains[:0], rx.Errors[:0]
+	rx.Reset()
 	for !r.q.Closed() {
-		if r.take(rx); len(rx.Trains) > 0 {
+		if r.take(rx); len(rx.Trains) > 0 || rx.Malformed > 0 {
 			return nil
 		}
 		errs, err := r.q.Wait()
@@ -79,16 +79,25 @@ func (r *receiver) take(rx *dataplane.Rx) {
 func (r *receiver) train(i int, rx *dataplane.Rx) int {
 	data, truncated := r.q.Data(i)
 	n := len(data)
-	if n <= 1 || truncated {
-		if n == 1 && data[0] == 0xff {
-			r.s.keepalives.Add(1) // RFC 3948 section 2.3
-		}
+	if n == 0 || truncated {
+		rx.Malformed++
 		return n
 	}
 	t := dataplane.Train{Data: data, Size: n, Remote: r.q.Remote(i)}
 	parseControl(r.q.Control(i), &t)
-	rx.Trains = append(rx.Trains, t)
+	if r.swallow(&t); len(t.Data) > 0 {
+		rx.Trains = append(rx.Trains, t)
+	}
 	return n
+}
+
+// swallow takes NAT keepalives (RFC 3948 section 2.3) off a train: one that came alone, or as the shorter one at the end.
+func (r *receiver) swallow(t *dataplane.Train) {
+	for last := len(t.Data) - 1; last >= 0 && last%t.Size == 0 && t.Data[last] == 0xff; last-- {
+		r.s.keepalives.Add(1)
+		t.Data = t.Data[:last]
+	}
+	t.Size = min(t.Size, len(t.Data))
 }
 
 // parseControl reads segment size and TOS from the control messages.

@@ -148,6 +148,55 @@ func TestKeepalivesAreSwallowed(t *testing.T) {
 	if n := b.Keepalives(); n != 1 {
 		t.Errorf("%d keepalives counted", n)
 	}
+	// One that follows ESP packets of the same peer closely: the kernel delivers it as the end of their train.
+	fs := espFrames(p, 500, 4, 100)
+	fs[3].Data = []byte{0xff}
+	a.NewSender().Send(fs)
+	a.NewSender().Send([]dataplane.Frame{fs[3], fs[3], fs[3]})
+	a.NewSender().Send(espFrames(p, 501, 1, 0x1ff))
+	got := collect(t, b.Receivers()[0], 4)
+	for i, size := range []int{100, 100, 100, 0x1ff} {
+		if len(got[i].data) != size {
+			t.Errorf("datagram %d has %d bytes, want %d", i, len(got[i].data), size)
+		}
+	}
+	if n := b.Keepalives(); n != 5 || len(got) != 4 {
+		t.Errorf("%d keepalives counted, %d datagrams", n, len(got))
+	}
+}
+
+// TestMalformedDatagramsAreCounted: what is empty, or longer than a slot, is no frame, and does not vanish.
+func TestMalformedDatagramsAreCounted(t *testing.T) {
+	for _, c := range []struct {
+		lacks lacks
+		sizes []int
+	}{{lacks{}, []int{0, 0}}, {lacks{gro: true}, []int{0, datagramBytes + 1, 20000}}} {
+		b := open(t, Config{Local: local4, lacks: c.lacks})
+		conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(b.Local()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, n := range c.sizes {
+			if _, err := conn.Write(make([]byte, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := conn.Write([]byte{1, 2, 3, 4}); err != nil {
+			t.Fatal(err)
+		}
+		malformed, trains := 0, 0
+		for rx := (dataplane.Rx{}); trains == 0; {
+			if err := b.Receivers()[0].Recv(&rx); err != nil {
+				t.Fatal(err)
+			}
+			malformed += rx.Malformed
+			trains += len(rx.Trains)
+		}
+		if malformed != len(c.sizes) || trains != 1 {
+			t.Errorf("%d of %d were counted, %d trains", malformed, len(c.sizes), trains)
+		}
+	}
 }
 
 // TestRefusedPeerCostsNobodyElse: the ICMP error that one peer's closed port earns is reported by the next system call; it
