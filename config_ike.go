@@ -53,6 +53,8 @@ type AuthConfig struct {
 	RemoteCert, RemoteKey []string
 	// SHA1 accepts signatures over SHA-1 of old peers.
 	SHA1 bool
+	// PSS signs with RSASSA-PSS where Key is an RSA key, in place of RSASSA-PKCS1-v1_5. What the peer signs with is its choice.
+	PSS bool
 }
 
 // StartAction says how a child SA begins; the values may be joined.
@@ -275,7 +277,7 @@ func (a *AuthConfig) keys(c *auth.Config) error {
 		}
 		c.Remote.Keys = append(c.Remote.Keys, key)
 	}
-	c.Remote.SHA1 = a.SHA1
+	c.Remote.SHA1, c.Local.PSS = a.SHA1, a.PSS
 	return nil
 }
 

@@ -141,6 +141,7 @@ func (d *decoder) auth(n *node, path keyPath, k *IKEConfig) {
 				"cert":          set(&a.Cert, d.file),
 				"key":           set(&a.Key, d.file),
 				"intermediates": files(&a.Intermediates),
+				"pss":           set(&a.PSS, d.boolean),
 			})
 		},
 		"remote": func(n *node, path keyPath) {

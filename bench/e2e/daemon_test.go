@@ -18,17 +18,6 @@ import (
 	"github.com/warrenvpn/warren/bench/lab"
 )
 
-// build builds the program once for the test.
-func build(t testing.TB) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "warren")
-	out, err := exec.Command("go", "build", "-o", program, "github.com/warrenvpn/warren/cmd/warren").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return program
-}
-
 // site is the configuration of one end, as the design's example of keys given by hand.
 const site = `underlay: {addresses: [%s], udp_port: 4500}
 vrfs:

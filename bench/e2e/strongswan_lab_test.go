@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/bench/lab"
@@ -62,11 +63,17 @@ func (s *swan) must(err error) {
 	}
 }
 
+// caseLimit bounds one case.
+const caseLimit = 15 * time.Second
+
 // run runs one case: what begins in it ends with it.
 func (s *swan) run(name string, f func(s *swan)) {
 	s.t.Run(name, func(t *testing.T) {
 		one := *s
 		one.t, one.dir, one.logged = t, t.TempDir(), len(s.charon.Log())
+		var cancel context.CancelFunc
+		one.ctx, cancel = context.WithTimeout(s.ctx, caseLimit)
+		t.Cleanup(cancel)
 		t.Cleanup(func() {
 			if one.warren != nil {
 				one.stop()
