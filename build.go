@@ -38,6 +38,8 @@ type site struct {
 	tunnels, templates []*tunnel
 	// keying is IKE, nil where no tunnel wants it.
 	keying *keying
+	// forwards join sockets of the host with the stacks.
+	forwards forwards
 	// senders are those of the control side, for keepalives.
 	senders map[dataplane.Underlay]dataplane.Sender
 }
@@ -85,6 +87,7 @@ func build(e *Engine) (_ *site, err error) {
 	s.gateway = ipsec.NewGateway(gateway)
 	defer func() {
 		if err != nil {
+			s.forwards.leave()
 			err = errors.Join(err, s.plane.Close())
 			s.closeKernels()
 			s.release()
@@ -123,6 +126,9 @@ func build(e *Engine) (_ *site, err error) {
 		}
 	}
 	s.fitPorts()
+	if err := s.openForwards(); err != nil {
+		return nil, err
+	}
 	if err := s.joinKernel(); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ type Config struct {
 	Tunnels []TunnelConfig
 	// Pools are addresses for clients.
 	Pools []PoolConfig
+	// Forwards join sockets of the host with what lies behind the tunnels.
+	Forwards []ForwardConfig
 	// Workers is how many receive queues, and so workers, each port and each underlay gets; 0 for half as many as the
 	// process may use processors, 8 at the most.
 	Workers int
@@ -238,6 +240,7 @@ func (c *Config) withDefaults() *Config {
 	full.Warnings = slices.Clone(c.Warnings)
 	full.VRFs = slices.Clone(c.VRFs)
 	full.Tunnels = slices.Clone(c.Tunnels)
+	full.Forwards = forwardDefaults(c.Forwards)
 	if full.Underlay.UDPPort == 0 {
 		full.Underlay.UDPPort = DefaultUDPPort
 	}

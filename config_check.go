@@ -9,9 +9,12 @@ import (
 )
 
 // Validate says everything that is wrong with a configuration, as ConfigErrors. It changes nothing.
-func (c *Config) Validate() error {
+func (c *Config) Validate() error { return c.check().err() }
+
+// err returns the mistakes as ConfigErrors, nil if there are none.
+func (k *checker) err() error {
 	var errs ConfigErrors
-	for _, i := range c.check().mistakes {
+	for _, i := range k.mistakes {
 		errs = append(errs, &ConfigError{Key: i.path.String(), Problem: mask(i.problem), Want: i.want})
 	}
 	if len(errs) == 0 {
@@ -60,6 +63,7 @@ func (c *Config) check() *checker {
 		k.name(path, "tunnel", t.Name, tunnels)
 		k.tunnel(path, t)
 	}
+	k.forwards()
 	return k
 }
 

@@ -34,6 +34,7 @@ func (d *decoder) config(root *node) *Config {
 			})
 		},
 		"pools":   func(n *node, path keyPath) { d.pools(n, path, c) },
+		"forward": func(n *node, path keyPath) { d.forwards(n, path, c) },
 		"workers": set(&c.Workers, number(d, 0, dataplane.MaxWorkers)),
 		"log": func(n *node, path keyPath) {
 			d.object(n, path, "log", fields{"level": set(&c.Log.Level, word(d, logLevels))})

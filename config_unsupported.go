@@ -10,7 +10,6 @@ import (
 var unsupported = map[string]map[string]string{
 	"": {
 		"wireguard": "WireGuard",
-		"forward":   "forwarding of local sockets",
 		"metrics":   "metrics",
 	},
 	"defaults":    {"wireguard": "WireGuard", "bgp": "BGP"},

@@ -21,6 +21,7 @@ import (
 //	GET /v1/routes?prefix=P  []RouteStatus
 //	GET /v1/bgp              []NeighborStatus
 //	POST /v1/tunnels/NAME/up, down, rekey   with ?child=C for one child
+//	POST /v1/forwards?listen=A&to=B[&protocol=P&vrf=V&max_connections=N&idle_timeout=T]  ForwardStatus, for as long as the request is open
 //	GET /v1/explain?source=A&destination=B[&vrf=V]  []Explanation
 //
 // Only the user who runs the engine may connect (mode 0600).
@@ -104,6 +105,7 @@ func (e *Engine) controlHandler() http.Handler {
 		}
 		writeJSON(w, http.StatusOK, struct{}{})
 	})
+	mux.HandleFunc("POST /v1/forwards", e.controlForward)
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		all, err := e.explain(q.Get("vrf"), q.Get("source"), q.Get("destination"))
@@ -181,30 +183,40 @@ func (c *Client) ask(ctx context.Context, method, path string, into any) error {
 	if err != nil {
 		return fmt.Errorf("ask engine: %w", err)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.send(&c.http, req)
 	if err != nil {
-		var op *net.OpError
-		switch {
-		case errors.Is(err, os.ErrPermission):
-			return fmt.Errorf("control socket %s belongs to another user: %w", c.path, os.ErrPermission)
-		case errors.As(err, &op) && op.Op == "dial":
-			return fmt.Errorf("%w on %s: start one with `warren run FILE`, or name its socket with --socket", ErrNotRunning, c.path)
-		}
-		return fmt.Errorf("ask engine: %w", err)
+		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		var ce controlError
-		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
-		if json.Unmarshal(b, &ce) == nil && ce.Error != "" {
-			return errors.New(ce.Error)
-		}
-		return fmt.Errorf("ask engine: %s", resp.Status)
-	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		return fmt.Errorf("read engine's answer: %w", err)
 	}
 	return nil
+}
+
+// send sends a request. What the engine refuses is an error; otherwise the caller closes the body.
+func (c *Client) send(through *http.Client, req *http.Request) (*http.Response, error) {
+	resp, err := through.Do(req)
+	if err != nil {
+		var op *net.OpError
+		switch {
+		case errors.Is(err, os.ErrPermission):
+			return nil, fmt.Errorf("control socket %s belongs to another user: %w", c.path, os.ErrPermission)
+		case errors.As(err, &op) && op.Op == "dial":
+			return nil, fmt.Errorf("%w on %s: start one with `warren run FILE`, or name its socket with --socket", ErrNotRunning, c.path)
+		}
+		return nil, fmt.Errorf("ask engine: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		var ce controlError
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+		if json.Unmarshal(b, &ce) == nil && ce.Error != "" {
+			return nil, errors.New(ce.Error)
+		}
+		return nil, fmt.Errorf("ask engine: %s", resp.Status)
+	}
+	return resp, nil
 }
 
 // DefaultSocket is where the control socket is unless the configuration says otherwise: /run/warren/warren.sock for root,

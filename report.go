@@ -19,14 +19,14 @@ func (e *Engine) Status() *Status {
 	s := e.site
 	e.mu.Unlock()
 	if s == nil {
-		return &Status{State: "stopped", Underlays: []UnderlayStatus{}, VRFs: []VRFStatus{}, Tunnels: []TunnelStatus{}, Workers: []WorkerStatus{}, Drops: map[string]uint64{}}
+		return &Status{State: "stopped", Underlays: []UnderlayStatus{}, VRFs: []VRFStatus{}, Tunnels: []TunnelStatus{}, Forwards: []ForwardStatus{}, Workers: []WorkerStatus{}, Drops: map[string]uint64{}}
 	}
 	return s.status()
 }
 
 func (s *site) status() *Status {
 	st := &Status{State: "running", Started: s.started, Uptime: time.Since(s.started), Drops: map[string]uint64{},
-		Underlays: []UnderlayStatus{}, VRFs: []VRFStatus{}, Tunnels: []TunnelStatus{}, Workers: []WorkerStatus{}}
+		Underlays: []UnderlayStatus{}, VRFs: []VRFStatus{}, Tunnels: []TunnelStatus{}, Workers: []WorkerStatus{}, Forwards: s.forwards.status()}
 	for _, u := range s.underlays {
 		st.Underlays = append(st.Underlays, UnderlayStatus{Name: u.Name(), Local: u.Local()})
 	}

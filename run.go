@@ -45,7 +45,9 @@ func (s *site) run(ctx context.Context) error {
 			part(v.watch.run)
 		}
 	}
+	s.forwards.start()
 	<-ctx.Done()
+	s.forwards.leave() // while peers can still be told
 	s.leave()
 	if s.keying != nil {
 		s.keying.leave(packets)

@@ -16,6 +16,7 @@ type Status struct {
 	Underlays []UnderlayStatus `json:"underlays"`
 	VRFs      []VRFStatus      `json:"vrfs"`
 	Tunnels   []TunnelStatus   `json:"tunnels"`
+	Forwards  []ForwardStatus  `json:"forwards"`
 	// Workers tell what each of them dropped; Drops is their sum by reason.
 	Workers []WorkerStatus    `json:"workers"`
 	Drops   map[string]uint64 `json:"drops"`
