@@ -186,7 +186,9 @@ func (sa *ikeSA) become(to state, reason error) {
 		sa.e.timers.set(&sa.life.handshake, sa.e.now.Add(sa.replacedFor()), func() { sa.become(dead, errReplaced) })
 	case deleting:
 		sa.peer.parting++
-		sa.ready()
+		if sa.peer.removed {
+			sa.ready() // there may be no later
+		}
 		sa.leave(from, reason)
 		sa.enqueue(&deleteIKE{reason: reason})
 	case closed:
