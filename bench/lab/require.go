@@ -27,8 +27,8 @@ var packages = map[string]string{
 	"wg":             "wireguard-tools",
 }
 
-// ForTest makes a lab for one test, after [Require] of the programs it needs. The lab is closed with the test, and what it
-// could not take away fails the test. An ordinary user's test is skipped.
+// ForTest makes a lab for one test, after [Require] of the programs it needs. The lab is closed with the test, or when the process
+// is interrupted, and what it could not take away fails the test. An ordinary user's test is skipped.
 func ForTest(t testing.TB, programs ...string) *Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -39,7 +39,9 @@ func ForTest(t testing.TB, programs ...string) *Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	forget := l.closeWhenInterrupted()
 	t.Cleanup(func() {
+		defer forget()
 		if err := l.Close(); err != nil {
 			t.Errorf("close the lab: %v", err)
 		}
