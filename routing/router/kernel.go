@@ -31,7 +31,8 @@ type kernelSide struct {
 	peer *route.Peer
 }
 
-// SetKernel begins the exchange with the kernel. It may be called again with other policies.
+// SetKernel begins the exchange with the kernel. It may be called again with other policies: that of export counts at once, that
+// of import for what is learned from then on.
 func (r *Router) SetKernel(c KernelConfig) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,10 +65,10 @@ func (k *kernelSide) install(r *Router, c *rib.Change) {
 }
 
 // hops are the devices through which the kernel reaches a prefix: the vrf's port, since all tunnels are behind it. None for
-// what is to stay here.
+// what is to stay here, and for what leads out of the port: it came from there.
 func (k *kernelSide) hops(r *Router, c *rib.Change) []kernel.Hop {
 	best := r.exportable(c)
-	if best == nil || k.Export == nil || k.Port == nil || best.Via == k.Port || best.Peer == k.peer {
+	if best == nil || k.Export == nil || k.Port == nil || best.Via == k.Port {
 		return nil
 	}
 	if _, ok := k.Export.Apply(c.Prefix, *best); !ok {

@@ -21,11 +21,35 @@ type Neighbor struct {
 	Import, Export Policy
 }
 
-// neighbor is a Neighbor and what of its routes the import policy refused: needed to count all that it announces.
+// neighbor is a Neighbor and what of its routes was refused: needed to count all that it announces.
 type neighbor struct {
 	Neighbor
 	peer    *route.Peer
-	refused map[netip.Prefix]struct{}
+	refused refused
+}
+
+// refused are prefixes, and how many they are of each family.
+type refused struct {
+	prefixes map[netip.Prefix]struct{}
+	counts   bgp.Counts
+}
+
+// set says whether a prefix is among them.
+func (r *refused) set(p netip.Prefix, in bool) {
+	before := len(r.prefixes)
+	if in {
+		if r.prefixes == nil {
+			r.prefixes = map[netip.Prefix]struct{}{}
+		}
+		r.prefixes[p] = struct{}{}
+	} else if before > 0 {
+		delete(r.prefixes, p)
+	}
+	count := &r.counts.IPv6
+	if p.Addr().Is4() {
+		count = &r.counts.IPv4
+	}
+	*count += len(r.prefixes) - before
 }
 
 // SetNeighbor enters a neighbour or changes its policies. A new import policy counts for what comes from now on: the caller asks
@@ -38,7 +62,7 @@ func (r *Router) SetNeighbor(n Neighbor) error {
 	defer r.mu.Unlock()
 	known := r.neighbors[n.Name]
 	if known == nil {
-		known = &neighbor{refused: map[netip.Prefix]struct{}{}}
+		known = new(neighbor)
 		r.neighbors[n.Name] = known
 	}
 	known.Neighbor = n
@@ -143,7 +167,7 @@ func (r *Router) begin(bs *bgp.Session, out outlet) {
 			r.rib.RemovePeer(n.peer)
 		}
 		n.peer = bs.Peer
-		clear(n.refused)
+		n.refused = refused{}
 	}
 	s := &session{Session: bs, out: out, neighbor: n}
 	r.sessions = append(r.sessions, s)
@@ -202,25 +226,13 @@ func (n *neighbor) learn(r *Router, bs *bgp.Session, in *bgp.Route) {
 	} else {
 		r.rib.Remove(in.Prefix, n.peer)
 	}
-	if in.Attrs != nil && !accepted {
-		n.refused[in.Prefix] = struct{}{}
-	} else if len(n.refused) > 0 {
-		delete(n.refused, in.Prefix)
-	}
+	n.refused.set(in.Prefix, in.Attrs != nil && !accepted)
 }
 
 // counts are the prefixes that the neighbour announces, whether the import policy let them in or not.
 func (n *neighbor) counts(r *Router) bgp.Counts {
-	in := r.rib.Counts(n.peer)
-	c := bgp.Counts{IPv4: in.IPv4, IPv6: in.IPv6}
-	for p := range n.refused {
-		if p.Addr().Is4() {
-			c.IPv4++
-		} else {
-			c.IPv6++
-		}
-	}
-	return c
+	in, refused := r.rib.Counts(n.peer), n.refused.counts
+	return bgp.Counts{IPv4: in.IPv4 + refused.IPv4, IPv6: in.IPv6 + refused.IPv6}
 }
 
 // EndOfRIB implements bgp.Table. The Speaker calls Sweep itself where something was stale.
@@ -249,7 +261,7 @@ func (r *Router) Down(bs *bgp.Session, stale message.Families, why error) {
 		}
 	}
 	if n := r.neighbors[bs.Neighbor.Name]; n != nil {
-		clear(n.refused)
+		n.refused = refused{}
 	}
 	r.flush()
 }

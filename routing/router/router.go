@@ -96,10 +96,16 @@ func (r *Router) RemovePeer(p *route.Peer) {
 	r.flush()
 }
 
-// SetUp says whether a way leads anywhere: a path is up only while its tunnel is.
+// SetUp says whether a way leads anywhere: a path is up only while its tunnel is. What is kept for a neighbour that restarts
+// goes for good with the tunnel to it.
 func (r *Router) SetUp(v *route.Via, up bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, n := range r.neighbors {
+		if !up && n.Via == v && n.peer != nil {
+			r.rib.SweepStale(n.peer, rib.Both)
+		}
+	}
 	r.rib.SetUp(v, up)
 	r.flush()
 }
