@@ -3,6 +3,7 @@ package ike
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/warrenvpn/warren/tunnel/ike/message"
 )
@@ -47,7 +48,7 @@ func (r *authenticate) payloads(sa *ikeSA) ([]message.Payload, error) {
 	if !sa.peer.known() {
 		all = append(all, &message.Notify{Type: message.InitialContact})
 	}
-	if cp := askFor(cfg.Ask); cp != nil {
+	if cp := askFor(sa.wishes()); cp != nil {
 		all = append(all, cp)
 	}
 	for len(hs.wanted) > 0 && hs.child == nil {
@@ -64,6 +65,14 @@ func (r *authenticate) payloads(sa *ikeSA) ([]message.Payload, error) {
 		return nil, errors.New("there is no child to be made")
 	}
 	return append(all, hs.child.payloads()...), nil
+}
+
+// wishes are the addresses to ask for: who authenticates anew wants to keep those that it has.
+func (sa *ikeSA) wishes() []netip.Addr {
+	if old := sa.hs.reauth; old != nil && len(old.assigned.Addresses) > 0 {
+		return old.assigned.Addresses
+	}
+	return sa.peer.cfg.Ask
 }
 
 // sign proves who we are. authID is the message ID of IKE_AUTH.

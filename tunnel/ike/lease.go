@@ -3,6 +3,7 @@ package ike
 import (
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/warrenvpn/warren/tunnel/ike/message"
 )
@@ -89,14 +90,31 @@ func (sa *ikeSA) lend(cp *message.CP) (*message.CP, error) {
 	if sa.peer.cfg.Pool == nil {
 		return nil, errNoPool
 	}
-	lease, err := sa.peer.cfg.Pool.Lease(sa.name(), sa.ids.remote, asked)
-	if err != nil {
-		return nil, err
+	if !sa.takeOver(asked) {
+		lease, err := sa.peer.cfg.Pool.Lease(sa.name(), sa.ids.remote, asked)
+		if err != nil {
+			return nil, err
+		}
+		if len(lease.Addresses) == 0 {
+			return nil, errNoLease
+		}
+		sa.leased = lease
 	}
-	if len(lease.Addresses) == 0 {
-		return nil, errNoLease
+	return leaseReply(sa.leased), nil
+}
+
+// takeOver has a peer that authenticates anew keep what it was lent, if it asks for that.
+func (sa *ikeSA) takeOver(asked []netip.Addr) bool {
+	for _, o := range sa.peer.sas {
+		if o != sa && o.ids.remote.Equal(sa.ids.remote) && len(o.leased.Addresses) > 0 && slices.Equal(o.leased.Addresses, asked) {
+			sa.leased, o.leased = o.leased, Lease{}
+			return true
+		}
 	}
-	sa.leased = lease
+	return false
+}
+
+func leaseReply(lease Lease) *message.CP {
 	answer := &message.CP{Type: message.ConfigReply}
 	for _, a := range lease.Addresses {
 		answer.Attributes = append(answer.Attributes, addressAttribute(a))
@@ -108,5 +126,5 @@ func (sa *ikeSA) lend(cp *message.CP) (*message.CP, error) {
 		}
 		answer.Attributes = append(answer.Attributes, message.ConfigAddr(t, a))
 	}
-	return answer, nil
+	return answer
 }

@@ -156,6 +156,11 @@ func (sa *ikeSA) answer(path Path, h message.Header, r reply) {
 // malformed answers an authentic request that cannot be parsed. What breaks the syntax ends the IKE SA on both sides, a
 // critical payload that is not known ends the request only (RFC 7296 sections 2.5, 2.21.3).
 func (sa *ikeSA) malformed(h message.Header, err error) reply {
+	if n := message.Answer(err); sa.state == halfOpen {
+		r := sa.refuseHandshake(n.Type, err)
+		r.payloads = []message.Payload{n}
+		return r
+	}
 	sa.log(slog.LevelWarn, err, "refused an %v request", h.Exchange)
 	r := reply{payloads: []message.Payload{message.Answer(err)}}
 	var critical *message.UnsupportedCriticalPayload

@@ -180,6 +180,7 @@ func TestRoadwarriors(t *testing.T) {
 		cfg.Credentials = &PSK{Secret: Secret("a shared secret"), Local: fqdn(name), Remote: fqdn("sun")}
 		cfg.Ask = []netip.Addr{netip.IPv4Unspecified()}
 		cfg.Children = []ChildConfig{{Name: "home", Proposals: espList(t, "aes256gcm16"), Remote: ts("0.0.0.0/0")}}
+		cfg.ReauthTime = []time.Duration{0, time.Minute}[i]
 		c.must(c.AddPeer(p.now, cfg))
 		c.must(c.Initiate(p.now, "sun", ""))
 		clients = append(clients, c)
@@ -198,6 +199,14 @@ func TestRoadwarriors(t *testing.T) {
 		if a := find[IKEUp](c)[0].Assigned; len(a.Addresses) != 1 || len(a.DNS) != 1 {
 			t.Errorf("%s was assigned %v", c.name, a)
 		}
+	}
+	// Authenticating anew, a client keeps its address, and its child is replaced.
+	p.run(70 * time.Second)
+	if ups := find[IKEUp](clients[1]); len(ups) < 2 || !slices.Equal(ups[1].Assigned.Addresses, ups[0].Assigned.Addresses) {
+		t.Errorf("dave: %+v", ups)
+	}
+	if len(pool.out) != 2 || len(p.sun.sas) != 2 || len(find[ChildRekeyed](p.sun)) == 0 {
+		t.Errorf("%d leases, %d child SAs", len(pool.out), len(p.sun.sas))
 	}
 	clients[0].must(clients[0].Rekey(p.now, "sun", "home"))
 	clients[0].must(clients[0].Rekey(p.now, "sun", ""))
