@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
+	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
 
 func TestPacketsCross(t *testing.T) {
@@ -219,4 +221,40 @@ func TestRekeyLosesNothing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestKeyLog: what is wanted is given, with a warning; see package handshake for what Wireshark makes of it.
+func TestKeyLog(t *testing.T) {
+	var log bytes.Buffer
+	keys := make(chan handshake.EphemeralKeys, 4)
+	for _, wanted := range []bool{false, true} {
+		log.Reset()
+		o := wireguard.Options{PrivateKey: handshake.NewPrivateKey(), Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		if wanted {
+			o.KeyLog = func(k handshake.EphemeralKeys) { keys <- k }
+		}
+		d, err := wireguard.New(o)
+		must(t, err)
+		psk := handshake.NewPresharedKey()
+		p, err := d.AddPeer(1, wireguard.PeerConfig{PublicKey: handshake.NewPrivateKey().Public(), PresharedKey: psk, PersistentKeepalive: time.Second,
+			Endpoint: netip.MustParseAddrPort("192.0.2.2:1")})
+		must(t, err)
+		u := &recorder{local: netip.MustParseAddrPort("192.0.2.1:1")}
+		d.AddUnderlay(u)
+		ctx, cancel := contextOf(t)
+		var running sync.WaitGroup
+		running.Go(func() { must(t, d.Run(ctx)) })
+		waitFor(t, "an initiation", func() bool { return len(u.take()) > 0 })
+		cancel()
+		running.Wait()
+		if warned := bytes.Contains(log.Bytes(), []byte("level=WARN")); warned != wanted || (len(keys) == 1) != wanted {
+			t.Errorf("wanted %v: %d entries, %s", wanted, len(keys), &log)
+		}
+		if !wanted {
+			continue
+		}
+		if k := <-keys; k.Remote != p.PublicKey() || k.Preshared != psk || k.Static != o.PrivateKey {
+			t.Error("keys of another handshake")
+		}
+	}
 }
