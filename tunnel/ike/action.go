@@ -73,6 +73,7 @@ type ChildSA struct {
 	// In is the SPI of what arrives, which the Config's SPIs gave; Out is the peer's.
 	In, Out       uint32
 	Suite         string // package esp's name of it: "aes256gcm16"
+	Cipher        crypto.Cipher
 	InKey, OutKey Secret // encryption key, then salt or integrity key
 	ESN           bool
 	// Local and Remote are the selectors that were agreed on.
@@ -125,6 +126,7 @@ type Trap struct {
 type IKEKeys struct {
 	SPIs           crypto.SPIs
 	Suite          string
+	Cipher         crypto.Cipher
 	EI, ER, AI, AR Secret // SK_ei, SK_er with an AEAD's salt behind them; SK_ai, SK_ar
 }
 

@@ -68,7 +68,7 @@ func (sa *ikeSA) install(a *agreement) (*child, error) {
 	}
 	c := &child{sa: sa, cfg: a.cfg, born: sa.e.now, group: a.choice.KE()}
 	c.is = ChildSA{
-		Name: a.cfg.Name, In: a.in, Out: a.out, Suite: suite, InKey: keys.Initiator, OutKey: keys.Responder, ESN: a.choice.ESN(),
+		Name: a.cfg.Name, In: a.in, Out: a.out, Suite: suite, Cipher: a.choice.Cipher(), InKey: keys.Initiator, OutKey: keys.Responder, ESN: a.choice.ESN(),
 		Local: a.local, Remote: a.remote, ByUs: a.byUs,
 	}
 	if a.byUs {

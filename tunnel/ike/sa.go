@@ -157,7 +157,7 @@ func (sa *ikeSA) setKeys(suite crypto.Suite, keys *crypto.Keys) error {
 	}
 	if sa.e.cfg.ExportKeys {
 		sa.e.emit(IKEKeys{
-			SPIs: sa.spi, Suite: sa.sec.choice.String(), EI: export(keys.EI), ER: export(keys.ER), AI: export(keys.AI), AR: export(keys.AR),
+			SPIs: sa.spi, Suite: sa.sec.choice.String(), Cipher: suite.Cipher, EI: export(keys.EI), ER: export(keys.ER), AI: export(keys.AI), AR: export(keys.AR),
 		})
 	}
 	sa.sec.suite, sa.sec.keys, sa.sec.sealer, sa.sec.opener = suite, keys, sealer, opener
