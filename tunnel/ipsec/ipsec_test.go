@@ -171,6 +171,12 @@ func TestFirstChildThatMatchesTakesIt(t *testing.T) {
 	if cs[0].Out.Sent() != 2 || cs[1].Out.Sent() != 1 {
 		t.Errorf("first child sent %d, second %d", cs[0].Out.Sent(), cs[1].Out.Sent())
 	}
+	// Without the first one the second one has what it had.
+	h[0].tunnel.RemoveChild(cs[0])
+	h[0].inject(t, ip("10.1.2.5", "10.2.0.5", 100, 4))
+	if got := binary.BigEndian.Uint32(h[1].next(t)[28:]); got != 4 {
+		t.Errorf("packet %d in place of 4", got)
+	}
 }
 
 func TestOuterHeader(t *testing.T) {

@@ -182,11 +182,10 @@ func (t *Tunnel) RemoveChild(c *Child) {
 	if i < 0 {
 		return
 	}
-	t.children = slices.Delete(t.children, i, i+1)
+	t.children, t.inbounds = slices.Delete(t.children, i, i+1), slices.Delete(t.inbounds, i, i+1)
 	t.publish()
-	t.gw.inbound.Delete(t.inbounds[i].sa.SPI())
+	t.gw.inbound.Delete(c.In.SPI())
 	t.gw.disclaim(t, c.Out.SPI())
-	t.inbounds = slices.Delete(t.inbounds, i, i+1)
 }
 
 // Retire has a child SA seal no more. It goes on opening what is still on the way, until it is removed.
