@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -197,12 +198,27 @@ func (k *keying) childUp(sa *ike.ChildSA) {
 		return
 	}
 	t := live.tunnel
+	t.inOrder(live.child)
 	t.alive(noSA)
 	k.log.Info("child SA is up", "tunnel", sa.Peer, "child", sa.Name, "suite", sa.Suite, "esn", sa.ESN, "udp", sa.Encap,
 		"local", fmt.Sprint(sa.Local), "remote", fmt.Sprint(sa.Remote))
 	if held := t.ipsec.TakeHeld(sa.Name); len(held) > 0 {
 		if err := k.s.plane.Inject(t.index, held); err != nil {
 			k.log.Error("packets that waited are lost", "tunnel", sa.Peer, "packets", len(held), "error", err)
+		}
+	}
+}
+
+// inOrder puts a child SA that came up in front of those that are configured after it: of several that cover a packet the first
+// configured one takes it.
+func (t *tunnel) inOrder(c *ipsec.Child) {
+	place := func(name string) int {
+		return slices.IndexFunc(t.cfg.IPsec.IKE.Children, func(cfg IKEChildConfig) bool { return cfg.Name == name })
+	}
+	for _, other := range t.ipsec.Children() {
+		if place(other.Name) > place(c.Name) {
+			t.ipsec.Prefer(c, other)
+			return
 		}
 	}
 }
