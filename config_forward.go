@@ -160,6 +160,10 @@ func (f *ForwardConfig) stackOf(stacks []stackAddrs) (stack *stackAddrs, inside 
 	case len(having) == 1:
 		return having[0], true, nil
 	case len(having) > 1:
+		names = names[:0]
+		for _, s := range having {
+			names = append(names, s.vrf)
+		}
 		return fail("vrf: "+oneOf(names), "%v is an address of the stacks of %d vrfs", f.Listen.Addr(), len(having))
 	case len(stacks) > 1:
 		return fail("vrf: "+oneOf(names), "there are %d vrfs with a stack of their own", len(stacks))

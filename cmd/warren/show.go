@@ -167,6 +167,10 @@ func printStatus(w io.Writer, s *warren.Status) {
 	t.flush()
 	fmt.Fprintln(w)
 	printTunnels(w, s.Tunnels)
+	if len(s.Forwards) > 0 {
+		fmt.Fprintln(w)
+		printForwards(w, s.Forwards)
+	}
 	if len(s.Drops) == 0 {
 		return
 	}
