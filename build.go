@@ -15,6 +15,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/underlay/udp"
 	"github.com/warrenvpn/warren/routing/route"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
+	"github.com/warrenvpn/warren/tunnel/wireguard"
 )
 
 // site is a configuration come to life: what one Run has opened.
@@ -40,6 +41,8 @@ type site struct {
 	keying *keying
 	// forwards join sockets of the host with the stacks.
 	forwards forwards
+	// wireguard are the devices, each a key and a port.
+	wireguard []*wgDevice
 	// senders are those of the control side, for keepalives.
 	senders map[dataplane.Underlay]dataplane.Sender
 }
@@ -49,12 +52,17 @@ type tunnel struct {
 	cfg   *TunnelConfig
 	index uint32
 	vrf   *vrf
+	// sealer is what the plane has of it: one of the two behind it, the other is nil.
+	sealer
 	ipsec *ipsec.Tunnel
-	iv    ivKeeper
+	peer  *wireguard.Peer
+	// device has the peer.
+	device *wgDevice
+	iv     ivKeeper
 	// via is where routes into the tunnel lead; the others offer them: what is configured, the other ends of its pairs, what
 	// its selectors cover.
-	via                          *route.Via
-	static, connected, selectors *route.Peer
+	via                                   *route.Via
+	static, connected, selectors, allowed *route.Peer
 	// link leads to the other ends of its pairs: the same way, but one that stays while the peer seems dead, since by it we
 	// hear that it is back.
 	link *route.Via
@@ -65,6 +73,14 @@ type tunnel struct {
 	neighbors []string
 	// client is who the peer is, where the tunnel was made for one that came by itself.
 	client string
+}
+
+// sealer is a tunnel of either kind.
+type sealer interface {
+	dataplane.Tunnel
+	Path() *dataplane.Path
+	InnerMTU() int
+	Close()
 }
 
 // maxAutoWorkers bounds how many queues each port and underlay gets unless it is configured.
@@ -109,6 +125,9 @@ func build(e *Engine) (_ *site, err error) {
 			return nil, err
 		}
 	}
+	if err := s.openWireGuard(e.network); err != nil {
+		return nil, err
+	}
 	for i := range cfg.Tunnels {
 		if err := s.openTunnel(&cfg.Tunnels[i]); err != nil {
 			return nil, fmt.Errorf("tunnel %q: %w", cfg.Tunnels[i].Name, err)
@@ -142,6 +161,7 @@ func (s *site) workers() int {
 	if s.cfg.wantsIKE() {
 		n += addresses
 	}
+	n += addresses * s.queues * s.cfg.wireGuards()
 	for i := range s.cfg.VRFs {
 		if t := s.cfg.VRFs[i].Port.TUN; t != nil && t.Queues > 0 {
 			n += t.Queues
@@ -156,24 +176,17 @@ func (s *site) workers() int {
 // for each family that the tunnels' peers have.
 func (s *site) openUnderlays(network Network) error {
 	u := &s.cfg.Underlay
+	if !slices.ContainsFunc(s.cfg.Tunnels, func(t TunnelConfig) bool { return t.IPsec != nil }) {
+		return nil
+	}
 	addrs := slices.Clone(u.Addresses)
 	if len(addrs) == 0 {
 		addrs = s.anyAddresses()
 	}
 	for _, a := range addrs {
-		local := netip.AddrPortFrom(a, u.UDPPort)
-		var under dataplane.Underlay
-		var err error
-		if network != nil {
-			under, err = network.Underlay(local, s.queues)
-		} else {
-			under, err = udp.Open(udp.Config{Local: local, Device: u.Device, Mark: u.Mark, NetNS: u.NetNS, Queues: s.queues, Logger: s.log})
-		}
+		under, err := s.openUDP(network, netip.AddrPortFrom(a, u.UDPPort), u.Mark)
 		if err != nil {
 			return err
-		}
-		if s.tap != nil {
-			under = capture.TapUnderlay(under, s.tap)
 		}
 		if err := s.addUnderlay(under, s.gateway); err != nil {
 			return err
@@ -181,6 +194,20 @@ func (s *site) openUnderlays(network Network) error {
 		s.underlays = append(s.underlays, under)
 	}
 	return s.openRaw(network, addrs)
+}
+
+// openUDP opens a UDP underlay with a queue for each worker.
+func (s *site) openUDP(network Network, local netip.AddrPort, mark uint32) (under dataplane.Underlay, err error) {
+	if network != nil {
+		under, err = network.Underlay(local, s.queues)
+	} else {
+		u := &s.cfg.Underlay
+		under, err = udp.Open(udp.Config{Local: local, Device: u.Device, Mark: mark, NetNS: u.NetNS, Queues: s.queues, Logger: s.log})
+	}
+	if err == nil && s.tap != nil {
+		under = capture.TapUnderlay(under, s.tap)
+	}
+	return under, err
 }
 
 // addUnderlay gives an underlay to the plane. It is closed if that fails.
@@ -225,8 +252,8 @@ func (s *site) fitPorts() {
 		}
 		mtu := 0
 		for _, t := range s.tunnels {
-			if t.vrf == v && (mtu == 0 || t.ipsec.InnerMTU() < mtu) {
-				mtu = t.ipsec.InnerMTU()
+			if t.vrf == v && (mtu == 0 || t.InnerMTU() < mtu) {
+				mtu = t.InnerMTU()
 			}
 		}
 		if mtu == 0 {
@@ -241,6 +268,6 @@ func (s *site) fitPorts() {
 // release forgets the tunnels, when no worker uses them any more.
 func (s *site) release() {
 	for _, t := range s.allTunnels() {
-		t.ipsec.Close()
+		t.Close()
 	}
 }

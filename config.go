@@ -17,6 +17,8 @@ type Config struct {
 	VRFs []VRFConfig
 	// Tunnels in the order of the files.
 	Tunnels []TunnelConfig
+	// WireGuard is the key and the port that WireGuard's peers share; nil for none.
+	WireGuard *WireGuardConfig
 	// Pools are addresses for clients.
 	Pools []PoolConfig
 	// Forwards join sockets of the host with what lies behind the tunnels.
@@ -116,8 +118,14 @@ type TunnelConfig struct {
 	Name string
 	// VRF is the routing domain that its clear packets belong to; the only one there is, if empty.
 	VRF string
-	// IPsec makes it an ESP tunnel.
-	IPsec *IPsecConfig
+	// IPsec makes it an ESP tunnel, WireGuard one of that kind: one of the two.
+	IPsec     *IPsecConfig
+	WireGuard *WireGuardPeerConfig
+	// AllowedIPs are the source addresses that a WireGuard peer may use: all if nil, none if empty. They route nothing but with
+	// CryptokeyRouting.
+	AllowedIPs []netip.Prefix
+	// SourceCheck is a further check of what comes from a WireGuard peer.
+	SourceCheck SourceCheck
 	// Routes lead into the tunnel.
 	Routes []RouteConfig
 	// Addresses are our ends of point-to-point pairs with the peer.

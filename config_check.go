@@ -39,11 +39,16 @@ type checker struct {
 	spis   map[uint32]keyPath
 	states map[string]keyPath
 	keys   map[string]keyPath
+	// ports are WireGuard's, peers and allowedBy what is a peer's alone.
+	ports     map[uint16]keyPath
+	peers     map[peerOf]keyPath
+	allowedBy map[allowedOf]keyPath
 }
 
 func (c *Config) check() *checker {
 	k := &checker{cfg: c, vrfs: map[string]bool{}, devices: map[string]keyPath{}, spis: map[uint32]keyPath{},
-		states: map[string]keyPath{}, keys: map[string]keyPath{}}
+		states: map[string]keyPath{}, keys: map[string]keyPath{}, ports: map[uint16]keyPath{}, peers: map[peerOf]keyPath{},
+		allowedBy: map[allowedOf]keyPath{}}
 	k.between(keyPath{"workers"}, c.Workers, 0, dataplane.MaxWorkers)
 	if _, ok := logLevels[strings.ToLower(c.Log.Level)]; c.Log.Level != "" && !ok {
 		k.fail(keyPath{"log", "level"}, "debug, info, warn or error", "%q is not known here", c.Log.Level)
@@ -55,6 +60,9 @@ func (c *Config) check() *checker {
 		path := keyPath{"vrfs", v.Name}
 		k.name(path, "vrf", v.Name, k.vrfs)
 		k.vrf(path, v)
+	}
+	if c.WireGuard != nil {
+		k.wireguard(keyPath{"wireguard"}, c.WireGuard)
 	}
 	tunnels := map[string]bool{}
 	for i := range c.Tunnels {

@@ -29,11 +29,7 @@ func (k *checker) tunnel(path keyPath, t *TunnelConfig) {
 	if t.BGP != nil {
 		k.tunnelBGP(path.to("bgp"), t)
 	}
-	if t.IPsec == nil {
-		k.fail(path.to("ipsec"), "ipsec: {remote: ADDRESS, ...}", "the tunnel is of no kind")
-		return
-	}
-	k.ipsec(path.to("ipsec"), t.IPsec)
+	k.kinds(path, t)
 }
 
 // domain sees that the tunnel belongs to one vrf.

@@ -148,7 +148,7 @@ func (d *decoder) object(n *node, path keyPath, name string, f fields) {
 
 // emptyAllowed are keys of which everything below may be commented out.
 var emptyAllowed = map[string]bool{"vrfs": true, "tunnels": true, "defaults": true, "ipsec": true, "child": true, "log": true,
-	"control": true, "underlay": true, "addresses": true, "routes": true, "local_ts": true, "remote_ts": true, "forward": true}
+	"control": true, "underlay": true, "addresses": true, "routes": true, "local_ts": true, "remote_ts": true, "forward": true, "allowed_ips": true}
 
 // unknown notes an unknown key. Its value may be the secret of a misspelt key, so it stays out of the excerpt.
 func (d *decoder) unknown(key, value *node, path keyPath, known []string) {

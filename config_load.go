@@ -109,7 +109,7 @@ func (l *loader) syntax(top *node, err error) {
 }
 
 // mergeable says which mappings of several files become one.
-var mergeable = tree{"vrfs": nil, "tunnels": nil, "pools": nil, "defaults": tree{"ipsec": nil}}
+var mergeable = tree{"vrfs": nil, "tunnels": nil, "pools": nil, "defaults": tree{"ipsec": nil, "wireguard": nil}}
 
 type tree map[string]tree
 

@@ -33,9 +33,10 @@ func (d *decoder) config(root *node) *Config {
 				d.vrf(value, path, &c.VRFs[len(c.VRFs)-1])
 			})
 		},
-		"pools":   func(n *node, path keyPath) { d.pools(n, path, c) },
-		"forward": func(n *node, path keyPath) { d.forwards(n, path, c) },
-		"workers": set(&c.Workers, number(d, 0, dataplane.MaxWorkers)),
+		"wireguard": func(n *node, path keyPath) { c.WireGuard = d.wireguard(n, path) },
+		"pools":     func(n *node, path keyPath) { d.pools(n, path, c) },
+		"workers":   set(&c.Workers, number(d, 0, dataplane.MaxWorkers)),
+		"forward":   func(n *node, path keyPath) { d.forwards(n, path, c) },
 		"log": func(n *node, path keyPath) {
 			d.object(n, path, "log", fields{"level": set(&c.Log.Level, word(d, logLevels))})
 		},
@@ -43,13 +44,13 @@ func (d *decoder) config(root *node) *Config {
 			d.object(n, path, "control", fields{"socket": set(&c.Control.Socket, d.file)})
 		},
 		"defaults": func(n *node, path keyPath) {
-			d.object(n, path, "defaults", fields{"ipsec": func(n *node, path keyPath) { d.ipsec(n, path, "") }})
+			d.object(n, path, "defaults", fields{
+				"ipsec":     func(n *node, path keyPath) { d.ipsec(n, path, "") },
+				"wireguard": func(n *node, path keyPath) { d.wireguardPeer(n, path) },
+			})
 		},
 		"tunnels": func(n *node, path keyPath) {
-			var defaults *node
-			if all := root.entry("defaults"); all != nil {
-				defaults = all.entry("ipsec")
-			}
+			defaults := root.entry("defaults")
 			d.each(n, path, "a mapping from names to tunnels", func(key, value *node, path keyPath) {
 				c.Tunnels = append(c.Tunnels, TunnelConfig{Name: key.text})
 				d.tunnel(value, path, &c.Tunnels[len(c.Tunnels)-1], defaults, root.entry("vrfs"))
@@ -122,18 +123,32 @@ func (d *decoder) netstack(n *node, path keyPath, s *NetstackConfig) {
 	})
 }
 
-// tunnel reads a tunnel; defaults are for its ipsec, nil if there are none, and vrfs those of the file.
+// tunnel reads a tunnel; defaults are for its kind, nil if there are none, and vrfs those of the file.
 func (d *decoder) tunnel(n *node, path keyPath, t *TunnelConfig, defaults, vrfs *node) {
 	bgp := bgpOf(n, vrfs)
+	with := func(kind string, n *node) *node {
+		if defaults == nil {
+			return n
+		}
+		return d.over(defaults.entry(kind), n)
+	}
 	d.object(n, path, "tunnels.*", fields{
 		"vrf":       set(&t.VRF, d.text),
-		"ipsec":     func(n *node, path keyPath) { t.IPsec = d.ipsec(d.over(defaults, n), path, t.Name) },
-		"routes":    listOf(d, &t.Routes, d.route),
-		"addresses": listOf(d, &t.Addresses, d.prefix),
-		"mtu":       set(&t.MTU, number(d, minMTU4, maxMTU)),
-		"mss_clamp": set(&t.MSSClamp, d.mssClamp),
-		"bgp":       func(n *node, path keyPath) { t.BGP = d.neighbor(n, path, bgp) },
-		"port":      func(n *node, path keyPath) { t.Port = new(PortConfig); d.port(n, path, t.Port) },
+		"ipsec":     func(n *node, path keyPath) { t.IPsec = d.ipsec(with("ipsec", n), path, t.Name) },
+		"wireguard": func(n *node, path keyPath) { t.WireGuard = d.wireguardPeer(with("wireguard", n), path) },
+		"allowed_ips": func(n *node, path keyPath) {
+			listOf(d, &t.AllowedIPs, d.prefix)(n, path)
+			if t.AllowedIPs == nil {
+				t.AllowedIPs = []netip.Prefix{} // none
+			}
+		},
+		"source_check": set(&t.SourceCheck, word(d, sourceChecks)),
+		"routes":       listOf(d, &t.Routes, d.route),
+		"addresses":    listOf(d, &t.Addresses, d.prefix),
+		"mtu":          set(&t.MTU, number(d, minMTU4, maxMTU)),
+		"mss_clamp":    set(&t.MSSClamp, d.mssClamp),
+		"bgp":          func(n *node, path keyPath) { t.BGP = d.neighbor(n, path, bgp) },
+		"port":         func(n *node, path keyPath) { t.Port = new(PortConfig); d.port(n, path, t.Port) },
 	})
 	if ofOtherKind(n) {
 		d.broken[path.to("ipsec").id()] = true

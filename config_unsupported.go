@@ -9,17 +9,14 @@ import (
 // be a promise broken in silence.
 var unsupported = map[string]map[string]string{
 	"": {
-		"wireguard": "WireGuard",
-		"metrics":   "metrics",
+		"metrics": "metrics",
 	},
-	"defaults":    {"wireguard": "WireGuard", "bgp": "BGP"},
+	"defaults":    {"bgp": "defaults for BGP"},
 	"vrfs.*.port": {"snat": "source NAT"},
 	"tunnels.*": {
-		"wireguard":   "WireGuard",
-		"allowed_ips": "WireGuard",
-		"gre":         "GRE",
-		"snat":        "source NAT",
-		"multicast":   "multicast",
+		"gre":       "GRE",
+		"snat":      "source NAT",
+		"multicast": "multicast",
 	},
 	"tunnels.*.ipsec": {
 		"ppk":             "post-quantum preshared keys",
@@ -39,7 +36,7 @@ var unsupported = map[string]map[string]string{
 }
 
 // otherKinds are the keys that make a tunnel one of a kind which is not supported yet.
-var otherKinds = []string{"wireguard", "gre"}
+var otherKinds = []string{"gre"}
 
 // ofOtherKind says whether a tunnel has one of them.
 func ofOtherKind(n *node) bool {

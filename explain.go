@@ -94,12 +94,16 @@ func (s *site) explainTunnel(x Explanation, index uint32, i *wire.Info) Explanat
 		if t.index != index {
 			continue
 		}
-		x.MTU = t.ipsec.InnerMTU()
-		path := t.ipsec.Path()
+		x.MTU = t.InnerMTU()
+		path := t.Path()
 		if path == nil {
 			return x.dropped(packet.PeerUnknown, "it is not known where the peer is")
 		}
 		x.Peer = path.Remote
+		if t.ipsec == nil {
+			x.Suite = wireGuardSuite
+			return x
+		}
 		child := t.ipsec.Covering(i)
 		switch {
 		case child != nil:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/warrenvpn/warren/routing/kernel"
 	"github.com/warrenvpn/warren/routing/policy"
@@ -78,8 +77,10 @@ func (s *site) kernelOf(cfg *VRFConfig) (*kernelTable, error) {
 // protectedBy are the prefixes that must never leave a vrf's host in the clear: those that the configuration leads into
 // tunnels, and those that it names. The default routes are not among them unless named: a host has others.
 func (s *site) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
+	seen := map[netip.Prefix]bool{}
 	add := func(p netip.Prefix) {
-		if p = p.Masked(); !slices.Contains(all, p) {
+		if p = p.Masked(); !seen[p] {
+			seen[p] = true
 			all = append(all, p)
 		}
 	}
@@ -91,16 +92,27 @@ func (s *site) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
 		if t.VRF != cfg.Name {
 			continue
 		}
-		for _, r := range t.Routes {
-			if r.Prefix.Bits() > 0 {
-				add(r.Prefix)
+		for _, p := range t.into() {
+			if p.Bits() > 0 {
+				add(p)
 			}
 		}
+	}
+	return all
+}
+
+// into are the prefixes that a configuration leads into a tunnel.
+func (t *TunnelConfig) into() (all []netip.Prefix) {
+	for _, r := range t.Routes {
+		all = append(all, r.Prefix)
+	}
+	switch {
+	case t.IPsec != nil:
 		for _, ts := range t.IPsec.remoteTS() {
-			if ts.Prefix.Bits() > 0 {
-				add(ts.Prefix)
-			}
+			all = append(all, ts.Prefix)
 		}
+	case t.WireGuard.CryptokeyRouting:
+		all = append(all, t.AllowedIPs...)
 	}
 	return all
 }

@@ -342,7 +342,7 @@ func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
 	cfg := *template.cfg
 	cfg.Name = fmt.Sprintf("%s[%d]", template.cfg.Name, a.Number)
 	t := &tunnel{cfg: &cfg, vrf: template.vrf, troubles: map[string]bool{}, client: a.RemoteID.String()}
-	if err := k.s.addTunnel(t, nil); err != nil {
+	if err := k.s.addIPsec(t, nil); err != nil {
 		return err
 	}
 	c := &client{tunnel: t}

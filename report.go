@@ -30,6 +30,11 @@ func (s *site) status() *Status {
 	for _, u := range s.underlays {
 		st.Underlays = append(st.Underlays, UnderlayStatus{Name: u.Name(), Local: u.Local()})
 	}
+	for _, d := range s.wireguard {
+		for _, u := range d.sockets() {
+			st.Underlays = append(st.Underlays, UnderlayStatus{Name: u.Name(), Local: u.Local()})
+		}
+	}
 	for _, v := range s.vrfs {
 		vs := VRFStatus{Name: v.name, Routes: v.router.Len()}
 		if v.port != nil {
@@ -50,13 +55,30 @@ func (s *site) status() *Status {
 }
 
 func (s *site) tunnelStatus(t *tunnel) TunnelStatus {
-	ts := TunnelStatus{Name: t.cfg.Name, VRF: t.cfg.VRF, Kind: "ipsec", State: "down", InnerMTU: t.ipsec.InnerMTU(), Children: []ChildStatus{}}
-	if p := t.ipsec.Path(); p != nil {
+	ts := TunnelStatus{Name: t.cfg.Name, VRF: t.cfg.VRF, State: "down", InnerMTU: t.InnerMTU(), Children: []ChildStatus{}}
+	if p := t.Path(); p != nil {
 		ts.Local, ts.Remote, ts.Encap = p.Underlay.Local(), p.Remote, "esp"
 		if p.Underlay.Encap().UDP {
 			ts.Encap = "udp"
 		}
 	}
+	c, _ := s.plane.TunnelStats(t.index)
+	ts.OutPackets, ts.OutBytes, ts.InPackets, ts.InBytes, ts.Drops = c.OutPackets, c.OutBytes, c.InPackets, c.InBytes, byName(c.Drops)
+	if t.peer != nil {
+		t.peerStatus(&ts)
+	} else {
+		ts.Kind = "ipsec"
+		t.childStatus(&ts)
+		ts.IKE, ts.Client = s.ikeStatus(t), t.client
+	}
+	if ts.Troubles = t.whyDead(); len(ts.Troubles) > 0 {
+		ts.State = "down"
+	}
+	return ts
+}
+
+// childStatus tells of the child SAs.
+func (t *tunnel) childStatus(ts *TunnelStatus) {
 	for _, c := range t.ipsec.Children() {
 		cs := ChildStatus{Name: c.Name, Suite: c.Out.Suite().String(), ESN: c.Out.ESN(), SPIOut: spi(c.Out.SPI()), SPIIn: spi(c.In.SPI()),
 			Sent: c.Out.Sent(), Received: c.In.Received(), ReplayWindow: c.In.ReplayWindow()}
@@ -73,13 +95,6 @@ func (s *site) tunnelStatus(t *tunnel) TunnelStatus {
 			ts.State = "up"
 		}
 	}
-	ts.IKE, ts.Client, ts.Troubles = s.ikeStatus(t), t.client, t.whyDead()
-	if len(ts.Troubles) > 0 {
-		ts.State = "down"
-	}
-	c, _ := s.plane.TunnelStats(t.index)
-	ts.OutPackets, ts.OutBytes, ts.InPackets, ts.InBytes, ts.Drops = c.OutPackets, c.OutBytes, c.InPackets, c.InBytes, byName(c.Drops)
-	return ts
 }
 
 // ikeStatus tells of the IKE SAs that key a tunnel.

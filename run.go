@@ -37,6 +37,9 @@ func (s *site) run(ctx context.Context) error {
 	if s.keying != nil {
 		part(s.keying.run)
 	}
+	for _, d := range s.wireguard {
+		part(d.run)
+	}
 	for _, v := range s.vrfs {
 		if v.speaker != nil {
 			part(v.speaker.Run)

@@ -48,9 +48,9 @@ type PortStatus struct {
 type TunnelStatus struct {
 	Name string `json:"name"`
 	VRF  string `json:"vrf"`
-	// Kind is "ipsec".
+	// Kind is "ipsec" or "wireguard".
 	Kind string `json:"kind"`
-	// State is "up" when there is something to seal with, "down" otherwise.
+	// State is "up" when there is something to seal with, "down" otherwise; of WireGuard "idle" when nobody wants a session.
 	State    string         `json:"state"`
 	Local    netip.AddrPort `json:"local"`
 	Remote   netip.AddrPort `json:"remote"`
@@ -66,8 +66,29 @@ type TunnelStatus struct {
 	// IKE are the IKE SAs with the peer, none where keys are given by hand. Client is who the peer is, where it came by itself.
 	IKE    []IKEStatus `json:"ike,omitzero"`
 	Client string      `json:"client,omitzero"`
+	// WireGuard is there for a tunnel of that kind.
+	WireGuard *WireGuardStatus `json:"wireguard,omitzero"`
 	// Troubles are the reasons why nothing is routed into the tunnel.
 	Troubles []string `json:"troubles,omitzero"`
+}
+
+// WireGuardStatus tells of a peer.
+type WireGuardStatus struct {
+	PublicKey string `json:"public_key"`
+	// Device is the public key that we have for it, ListenPort our port.
+	Device     string `json:"device"`
+	ListenPort uint16 `json:"listen_port"`
+	// Endpoint is where the peer is, as an address, or where that is not known yet, as configured.
+	Endpoint            string         `json:"endpoint,omitzero"`
+	AllowedIPs          []netip.Prefix `json:"allowed_ips,omitzero"`
+	PresharedKey        bool           `json:"preshared_key"`
+	PersistentKeepalive time.Duration  `json:"persistent_keepalive_ns,omitzero"`
+	LastHandshake       time.Time      `json:"last_handshake,omitzero"`
+	// Bytes of messages, sealed.
+	SentBytes     uint64 `json:"sent_bytes"`
+	ReceivedBytes uint64 `json:"received_bytes"`
+	// Waiting packets are kept for a session.
+	Waiting uint64 `json:"waiting,omitzero"`
 }
 
 // IKEStatus tells of one IKE SA.

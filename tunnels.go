@@ -29,6 +29,9 @@ type ivKeeper struct {
 // openTunnel makes a tunnel and notes its routes. Keys given by hand are there at once; others come when the site runs.
 func (s *site) openTunnel(cfg *TunnelConfig) error {
 	t := &tunnel{cfg: cfg, vrf: s.vrfNamed(cfg.VRF), troubles: map[string]bool{}}
+	if cfg.WireGuard != nil {
+		return s.openPeer(t)
+	}
 	if cfg.IPsec.any() {
 		s.templates = append(s.templates, t)
 		return nil
@@ -37,7 +40,7 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 	if err != nil {
 		return err
 	}
-	if err := s.addTunnel(t, path); err != nil {
+	if err := s.addIPsec(t, path); err != nil {
 		return err
 	}
 	s.tunnels = append(s.tunnels, t)
@@ -53,8 +56,22 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 	return nil
 }
 
-// addTunnel gives a tunnel to the plane. It sends nowhere while path is nil.
-func (s *site) addTunnel(t *tunnel, path *dataplane.Path) (err error) {
+// addIPsec makes an ESP tunnel. It sends nowhere while path is nil.
+func (s *site) addIPsec(t *tunnel, path *dataplane.Path) error {
+	cfg := t.cfg
+	err := s.addTunnel(t, func(index uint32) (sealer, error) {
+		t.ipsec = s.gateway.NewTunnel(index, ipsec.Config{Name: cfg.Name, DF: ipsec.DF(cfg.IPsec.DF), MTU: cfg.MTU,
+			Keepalive: cfg.IPsec.Keepalive, Roam: true})
+		return t.ipsec, nil
+	})
+	if err == nil && path != nil {
+		t.ipsec.SetPath(path)
+	}
+	return err
+}
+
+// addTunnel gives a tunnel that build makes to the plane.
+func (s *site) addTunnel(t *tunnel, build func(index uint32) (sealer, error)) (err error) {
 	cfg := t.cfg
 	var local []netip.Addr
 	for _, p := range cfg.Addresses {
@@ -62,15 +79,11 @@ func (s *site) addTunnel(t *tunnel, path *dataplane.Path) (err error) {
 	}
 	t.index, err = s.plane.AddTunnel(dataplane.TunnelConfig{VRF: t.vrf.vrf, Local: local, MSSClamp: cfg.MSSClamp},
 		func(index uint32) (dataplane.Tunnel, error) {
-			t.ipsec = s.gateway.NewTunnel(index, ipsec.Config{Name: cfg.Name, DF: ipsec.DF(cfg.IPsec.DF), MTU: cfg.MTU,
-				Keepalive: cfg.IPsec.Keepalive, Roam: true})
-			return t.ipsec, nil
+			t.sealer, err = build(index)
+			return t.sealer, err
 		})
 	if err != nil {
 		return err
-	}
-	if path != nil {
-		t.ipsec.SetPath(path)
 	}
 	t.via = &route.Via{Name: cfg.Name, Hop: dataplane.TunnelHop(t.index)}
 	t.link = &route.Via{Name: cfg.Name, Hop: dataplane.TunnelHop(t.index)}
@@ -168,6 +181,9 @@ func (t *tunnel) routeTunnel() {
 			v.offer(p, route.Path{Peer: t.connected, Via: t.link})
 			v.protect(p)
 		}
+	}
+	if t.cfg.IPsec == nil {
+		return
 	}
 	for _, ts := range t.cfg.IPsec.remoteTS() {
 		if ts.Prefix.Bits() > 0 {
@@ -322,6 +338,9 @@ func (e *Engine) command(ctx context.Context, what, tunnel, child string) error 
 	return fmt.Errorf("%q is no command for a tunnel; there are up, down and rekey", what)
 }
 
+// takenDown is why nothing is routed into a tunnel that a user wanted down.
+const takenDown = "taken down"
+
 func (e *Engine) negotiate(ctx context.Context, what, name, child string) error {
 	e.mu.Lock()
 	s := e.site
@@ -332,10 +351,14 @@ func (e *Engine) negotiate(ctx context.Context, what, name, child string) error 
 	for _, t := range slices.Concat(s.allTunnels(), s.templates) {
 		switch {
 		case t.cfg.Name != name:
+		case t.peer != nil && child == "":
+			return t.shakeHands(what)
+		case t.peer != nil:
+			return fmt.Errorf("%s tunnel %q: WireGuard has no children, and so no %q", what, name, child)
 		case t.cfg.IPsec.IKE != nil && t.client == "":
 			return s.keying.command(ctx, what, name, child)
 		case t.cfg.IPsec.Static != nil && what == "down" && child == "":
-			t.dead("taken down") // fail closed: what belonged to it is protected
+			t.dead(takenDown) // fail closed: what belonged to it is protected
 			t.vrf.router.SetUp(t.link, false)
 			t.ipsec.Close()
 			s.log.Info("tunnel was taken down", "tunnel", name)

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -29,6 +30,20 @@ func (o *ownFrames) add(u Underlay) {
 		ports = append(ports, *old...)
 	}
 	ports = append(ports, u.Local().Port())
+	o.ports.Store(&ports)
+}
+
+// remove forgets the port of an underlay that is gone. Raw underlays are remembered: what goes to a peer by IP protocol 50 is
+// never the port's to send.
+func (o *ownFrames) remove(u Underlay) {
+	old := o.ports.Load()
+	if old == nil || !u.Encap().UDP {
+		return
+	}
+	ports := slices.Clone(*old)
+	if i := slices.Index(ports, u.Local().Port()); i >= 0 {
+		ports = slices.Delete(ports, i, i+1)
+	}
 	o.ports.Store(&ports)
 }
 

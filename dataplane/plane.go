@@ -138,6 +138,18 @@ func (p *Plane) AddUnderlay(u Underlay, o Opener) error {
 	return nil
 }
 
+// RemoveUnderlay closes an underlay, whose workers then end, and forgets it. Who still sends through it sends into the void.
+func (p *Plane) RemoveUnderlay(u Underlay) error {
+	p.mu.Lock()
+	p.own.remove(u)
+	p.closers = slices.DeleteFunc(p.closers, func(c closer) bool { return c == closer(u) })
+	p.mu.Unlock()
+	if err := u.Close(); err != nil {
+		return fmt.Errorf("remove underlay %s: %w", u.Name(), err)
+	}
+	return nil
+}
+
 // Peers is the register of peers' addresses on the underlay, by which the plane recognises its own frames when they come
 // back through a port.
 func (p *Plane) Peers() *Peers { return &p.own.peers }

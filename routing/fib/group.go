@@ -106,3 +106,16 @@ func (t *Table) Pick(g Group, hash uint32) HopID {
 	}
 	return g.bucket(hash)
 }
+
+// Has says whether a group leads to a hop, for one flow or another.
+func (t *Table) Has(g Group, hop HopID) bool {
+	if g == nil {
+		return false
+	}
+	for i := range g.hops {
+		if g.hops[i].ID == hop {
+			return true
+		}
+	}
+	return false
+}

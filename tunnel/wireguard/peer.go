@@ -198,6 +198,20 @@ func (p *Peer) SetMTU(mtu int) {
 	p.recompute()
 }
 
+// Initiate asks for a session, as a packet would: a handshake begins unless there is one.
+func (p *Peer) Initiate() { p.begin((*handshake.Peer).NeedSession) }
+
+// Rekey makes a new session; the old one serves until that is there.
+func (p *Peer) Rekey() { p.begin((*handshake.Peer).Renew) }
+
+func (p *Peer) begin(how func(*handshake.Peer, time.Time)) {
+	defer p.device.lock()()
+	if !p.closed.Load() {
+		how(p.hs, p.device.now())
+		p.device.obey()
+	}
+}
+
 // settle finds an underlay for an endpoint that has none. The caller holds Device.mu.
 func (p *Peer) settle() {
 	p.mu.Lock()

@@ -109,6 +109,14 @@ func (p *Peer) NeedSession(now time.Time) {
 	p.schedule()
 }
 
+// Renew begins a handshake although there may be a session, which goes on until the new one is there.
+func (p *Peer) Renew(now time.Time) {
+	if !p.gone {
+		p.initiate(now, true)
+		p.schedule()
+	}
+}
+
 // Sent says that transport messages went to the peer, the last of them now, and whether any was not a keepalive.
 func (p *Peer) Sent(now time.Time, data bool) {
 	if p.gone {

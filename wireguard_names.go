@@ -1,0 +1,122 @@
+package warren
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/tunnel/wireguard"
+	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
+)
+
+const (
+	// lookupEvery is how long to wait between look-ups of a name while there is no answer from there.
+	lookupEvery = 30 * time.Second
+	// lookupFirst is how long to wait after the first look-up that failed; then it doubles.
+	lookupFirst = time.Second
+	// lookupTimeout bounds a look-up.
+	lookupTimeout = 10 * time.Second
+	// silentAfter is how long there is a session behind a handshake (the paper's section 6.1).
+	silentAfter = handshake.RejectAfterTime
+	// initiateEvery is how often a peer that did not answer is given another RekeyAttemptTime, although nothing is routed to it.
+	initiateEvery = handshake.RekeyAttemptTime
+)
+
+// named is a peer whose endpoint is a name.
+type named struct {
+	t     *tunnel
+	retry time.Duration
+	due   time.Time
+	found bool
+}
+
+// watch looks up names, again while the peer does not answer, and tries peers that are left for not answering.
+func (d *wgDevice) watch(ctx context.Context) {
+	names := map[*tunnel]*named{}
+	tried := map[*tunnel]time.Time{}
+	every := time.NewTicker(500 * time.Millisecond)
+	defer every.Stop()
+	for {
+		now := time.Now()
+		for _, t := range d.tunnels() {
+			d.retry(t, tried, now)
+			if t.cfg.WireGuard.Endpoint.Name != "" {
+				if names[t] == nil {
+					names[t] = &named{t: t, due: now}
+				}
+				d.lookUp(ctx, names[t], now)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+	}
+}
+
+// tunnels are the peers' of this moment.
+func (d *wgDevice) tunnels() []*tunnel {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]*tunnel, 0, len(d.peers))
+	for _, t := range d.peers {
+		all = append(all, t)
+	}
+	return all
+}
+
+// retry asks for a session with a peer that is left, since no packet comes to ask for it.
+func (d *wgDevice) retry(t *tunnel, tried map[*tunnel]time.Time, now time.Time) {
+	if slices.Contains(t.whyDead(), notAnswering) && now.Sub(tried[t]) >= initiateEvery {
+		tried[t] = now
+		t.peer.Initiate()
+	}
+}
+
+// lookUp looks up a name if that is due: when it has not been found yet, and while the peer does not answer.
+func (d *wgDevice) lookUp(ctx context.Context, n *named, now time.Time) {
+	if now.Before(n.due) {
+		return
+	}
+	e := &n.t.cfg.WireGuard.Endpoint
+	st := n.t.peer.Status()
+	if n.found && (st.State == wireguard.Up || st.State == wireguard.Idle && st.Waiting == 0 && now.Sub(st.LastHandshake) < silentAfter) {
+		n.due = now.Add(lookupEvery)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.Name)
+	if err == nil {
+		addrs = d.reachable(addrs)
+	}
+	if err != nil || len(addrs) == 0 {
+		n.retry = min(lookupEvery, max(lookupFirst, 2*n.retry))
+		n.due = now.Add(n.retry)
+		if ctx.Err() == nil {
+			d.log.Warn("endpoint cannot be found", "tunnel", n.t.cfg.Name, "name", e.Name, "again_in", n.retry, "error", err)
+		}
+		return
+	}
+	n.found, n.retry, n.due = true, 0, now.Add(lookupEvery)
+	if at := netip.AddrPortFrom(addrs[0], e.Port); !slices.Contains(addrs, st.Endpoint.Addr()) || st.Endpoint.Port() != e.Port {
+		d.log.Info("endpoint is looked up", "tunnel", n.t.cfg.Name, "name", e.Name, "address", at)
+		n.t.peer.SetEndpoint(at)
+	}
+}
+
+// reachable are the addresses of a family that there is a socket for.
+func (d *wgDevice) reachable(addrs []netip.Addr) (some []netip.Addr) {
+	sockets := d.sockets()
+	for _, a := range addrs {
+		a = a.Unmap()
+		if slices.ContainsFunc(sockets, func(u dataplane.Underlay) bool { return u.Encap().IPv6 == a.Is6() }) {
+			some = append(some, a)
+		}
+	}
+	return some
+}
