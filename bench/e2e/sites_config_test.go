@@ -88,6 +88,15 @@ func (l layout) allowance() time.Duration {
 	return l.hold + 500*time.Millisecond
 }
 
+// rest is how long a gateway must have been there before it may leave: OSPF says nothing new of a network for 5 s after it has said
+// something (MinLSInterval, RFC 2328 appendix B).
+func (l layout) rest() time.Duration {
+	if l.ospf {
+		return 5500 * time.Millisecond
+	}
+	return 0
+}
+
 const siteHeading = `underlay: {addresses: [%q]}
 vrfs:
   private:

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,10 +43,11 @@ func (o outcome) String() string {
 	return s
 }
 
-// Flows in each direction and family, and how often each sends: 300 flows, 3,000 packets a second.
+// Flows in each direction and family, and how often each sends: 240 flows, 2,000 packets a second, for which a laboratory needs a fifth
+// of two processors.
 const (
-	flowCount    = 25
-	flowInterval = 100 * time.Millisecond
+	flowCount    = 20
+	flowInterval = 120 * time.Millisecond
 )
 
 // spread starts flows between all sites, in both families.
@@ -90,28 +92,31 @@ func (s *sites) exercises(ctx context.Context) []exercise {
 	}
 }
 
-// drill runs all exercises while flows are running, and says what each cost, in the order in which it happened. Times are promised
-// for 9 of 10 runs: one that is late is run two times more.
+// drill runs all exercises while flows are running, and says what each cost, in the order in which it happened. One that was late is
+// run again, as judge asks for.
 func (s *sites) drill(ctx context.Context) (all []outcome) {
 	s.t.Helper()
 	flows := s.spread()
 	defer flows.Close()
 	s.settle(ctx, 500*time.Millisecond)
 	s.usesEveryTunnel(ctx)
-	run := func(event string, allowed, window time.Duration, leaving gatewayID, act func()) bool {
+	run := func(event string, allowed, window time.Duration, leaving gatewayID, act func()) {
 		o := s.measure(ctx, flows, window, leaving, act)
 		o.event, o.allowed = event, allowed
 		s.t.Log(o)
 		all = append(all, o)
-		return o.kept()
+	}
+	changed := map[gatewayID]time.Time{}
+	for _, id := range append(allGateways(), nobody) {
+		changed[id] = time.Now()
 	}
 	for _, e := range s.exercises(ctx) {
-		for runs, left := 0, *sitesRuns; left > 0; left-- {
-			kept := run(e.name, e.allowed, e.window, e.leaving, e.act)
-			kept = run(e.undone, 0, 500*time.Millisecond, nobody, e.undo) && kept
-			if runs++; runs == 1 && left == 1 && !kept {
-				left += 2
-			}
+		for runs := 0; runs < *sitesRuns || runs < *sitesRuns+maxRepeats && s.unsure(all, e); runs++ {
+			s.settle(ctx, time.Until(changed[e.leaving].Add(s.layout.rest())))
+			s.converged(ctx)
+			run(e.name, e.allowed, e.window, e.leaving, e.act)
+			run(e.undone, 0, 500*time.Millisecond, nobody, e.undo)
+			changed[e.leaving] = time.Now()
 		}
 	}
 	return all
@@ -149,8 +154,10 @@ func (s *sites) end(id gatewayID, sig syscall.Signal) {
 	s.must(g.warren.Signal(sig))
 	select {
 	case <-g.warren.Done():
-	case <-time.After(10 * time.Second):
-		s.t.Fatalf("%v did not end", id)
+	case <-time.After(20 * time.Second):
+		s.must(g.warren.Signal(syscall.SIGQUIT)) // it says what its goroutines wait for
+		<-g.warren.Done()
+		s.t.Fatalf("%v did not end:\n%s", id, g.warren.Log())
 	}
 	if err := g.warren.Err(); sig == syscall.SIGTERM && err != nil {
 		s.t.Errorf("%v: %v\n%s", id, err, g.warren.Log())
@@ -160,8 +167,10 @@ func (s *sites) end(id gatewayID, sig syscall.Signal) {
 // measure lets something happen and counts what it costs until a window after it has.
 func (s *sites) measure(ctx context.Context, flows *lab.Flows, window time.Duration, leaving gatewayID, act func()) (o outcome) {
 	s.t.Helper()
-	entries, err := flows.Entries(ctx)
-	s.must(err)
+	var entries map[*lab.Flow]string
+	if leaving != nobody {
+		s.must(lab.WaitFor(ctx, "routes for all flows", func() (err error) { entries, err = flows.Entries(ctx); return err }))
+	}
 	entersIt := func(f *lab.Flow) bool {
 		return leaving != nobody && f.From == s.routers[leaving.site].host && entries[f] == fmt.Sprintf("eth%d", leaving.number)
 	}
@@ -189,19 +198,80 @@ func (s *sites) settle(ctx context.Context, d time.Duration) {
 	}
 }
 
-// judge fails the test for what cost too much: more than one run of three, or of ten.
-func (s *sites) judge(all []outcome) {
-	s.t.Helper()
-	runs, late := map[string]int{}, map[string]int{}
+// sitesTable is what all runs of each event cost, in the order in which events happened first.
+func sitesTable(all []outcome) string {
+	costs := map[string][]time.Duration{}
+	late, load := map[string]int{}, map[string]float64{}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-26s %5s %5s %10s %10s %11s %10s", "", "runs", "late", "median/ms", "worst/ms", "allowed/ms", "mean load")
 	for _, o := range all {
-		runs[o.event]++
+		costs[o.event] = append(costs[o.event], o.worst.For)
+		load[o.event] += o.load
 		if !o.kept() {
 			late[o.event]++
 		}
 	}
-	for event, n := range late {
-		if n > max(1, runs[event]/10) {
-			s.t.Errorf("%s: %d of %d runs cost more than is allowed", event, n, runs[event])
+	for _, o := range all {
+		c := costs[o.event]
+		if delete(costs, o.event); c == nil {
+			continue
+		}
+		slices.Sort(c)
+		fmt.Fprintf(&b, "\n%-26s %5d %5d %10d %10d %11d %8.0f %%", o.event, len(c), late[o.event], c[len(c)/2].Milliseconds(),
+			c[len(c)-1].Milliseconds(), o.allowed.Milliseconds(), 100*load[o.event]/float64(len(c)))
+	}
+	return b.String()
+}
+
+// Times are promised for 9 of 10 runs, on a machine that is loaded up to maxLoad. What is late is repeated so often at the most.
+const (
+	maxLoad    = 0.2
+	maxRepeats = 4
+)
+
+// runCount is how an event went.
+type runCount struct{ kept, late, excused int }
+
+// countRuns counts runs that were in time, that were late, and that were late on a machine which others loaded.
+func countRuns(all []outcome) map[string]*runCount {
+	counts := map[string]*runCount{}
+	for _, o := range all {
+		c := counts[o.event]
+		if c == nil {
+			c = new(runCount)
+			counts[o.event] = c
+		}
+		switch {
+		case o.kept():
+			c.kept++
+		case o.load > maxLoad:
+			c.excused++
+		default:
+			c.late++
+		}
+	}
+	return counts
+}
+
+// good says that 9 of 10 runs were in time, or two of three where there are less than ten. A run that has an excuse proves nothing, but
+// without any run that was in time there is none.
+func (c *runCount) good() bool {
+	return c.kept > 0 && c.late <= max(1, (c.kept+c.late)/10) && c.kept >= 2*c.late
+}
+
+// unsure says whether an exercise should be run again.
+func (s *sites) unsure(all []outcome, e exercise) bool {
+	counts := countRuns(all)
+	return !s.layout.ospf && !(counts[e.name].good() && counts[e.undone].good())
+}
+
+// judge fails the test for what was late. What OSPF costs is only told: nothing is promised.
+func (s *sites) judge(all []outcome) {
+	s.t.Helper()
+	s.t.Log(sitesTable(all))
+	for event, c := range countRuns(all) {
+		if !c.good() && !s.layout.ospf {
+			s.t.Errorf("%s: %d runs were in time, %d late, %d late on a machine that others loaded", event, c.kept, c.late, c.excused)
 		}
 	}
 	if s.t.Failed() {
