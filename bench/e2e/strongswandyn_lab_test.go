@@ -27,6 +27,7 @@ type keyed struct {
 	warren       bool
 	conf, sock   string // of warren: files
 	text         string // of the configuration
+	options      []string
 	daemon       *lab.Process
 	charon       *lab.StrongSwan
 }
@@ -36,6 +37,7 @@ type keyedPair struct {
 	lab     *lab.Lab
 	program string
 	a, b    *keyed
+	middle  *middle // nil where they are joined by a wire
 	flows   *lab.Flows
 }
 
@@ -65,26 +67,42 @@ type settings struct {
 	// ipsec and child are lines of warren's mappings, conn and children of charon's connection and child.
 	ipsec, child    string
 	conn, charChild string
+	options         []string // of charon itself
 }
 
-// newKeyedPair makes two hosts, a at 192.0.2.1 with 10.1.0.0/16 behind it and b at 192.0.2.2 with 10.2.0.0/16.
-func newKeyedPair(program string, k kinds) (*keyedPair, error) {
+// newKeyedPair makes two hosts, a with 10.1.0.0/16 behind it and b with 10.2.0.0/16, joined by a wire or by a router between.
+func newKeyedPair(program string, k kinds, between *middleOptions) (*keyedPair, error) {
 	l, err := lab.New()
 	if err != nil {
 		return nil, err
 	}
 	p := &keyedPair{lab: l, program: program}
-	a, b, err := l.Pair()
-	if err == nil {
-		p.a, err = p.end(a, k.a, lab.PairA4, "10.1.0.1")
-	}
-	if err == nil {
-		p.b, err = p.end(b, k.b, lab.PairB4, "10.2.0.1")
-	}
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
+	if err := p.build(k, between); err != nil {
+		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
+}
+
+func (p *keyedPair) build(k kinds, between *middleOptions) error {
+	var a, b *lab.Host
+	var err error
+	outerA, outerB := lab.PairA4, lab.PairB4
+	if between == nil {
+		a, b, err = p.lab.Pair()
+	} else if a, err = p.lab.Host("a"); err == nil {
+		outerA, outerB = middleA, middleB
+		if b, err = p.lab.Host("b"); err == nil {
+			p.middle, err = newMiddle(p.lab, a, b, *between)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if p.a, err = p.end(a, k.a, outerA, "10.1.0.1"); err != nil {
+		return err
+	}
+	p.b, err = p.end(b, k.b, outerB, "10.2.0.1")
+	return err
 }
 
 func (p *keyedPair) end(h *lab.Host, warren bool, outer, inner string) (*keyed, error) {
@@ -101,6 +119,9 @@ func (p *keyedPair) end(h *lab.Host, warren bool, outer, inner string) (*keyed, 
 func (p *keyedPair) close() error {
 	if p.flows != nil {
 		_ = p.flows.Close() // its sockets go with the namespaces
+	}
+	if p.middle != nil {
+		p.middle.close()
 	}
 	return p.lab.Close()
 }
@@ -166,6 +187,7 @@ func (e *keyed) configure(peer *keyed, s settings) {
 			network(e.inner), network(peer.inner), indentBy(s.child, 8))
 		return
 	}
+	e.options = s.options
 	e.text = fmt.Sprintf(keyedCharon, e.outer, peer.outer, e.host.Name, peer.host.Name, s.conn, network(e.inner), network(peer.inner), s.charChild)
 }
 
@@ -184,7 +206,7 @@ func (p *keyedPair) start(ctx context.Context, a, b settings) error {
 // startEnd starts the program of one end.
 func (p *keyedPair) startEnd(ctx context.Context, e *keyed) (err error) {
 	if !e.warren {
-		e.charon, err = e.host.StartStrongSwan(ctx, e.text)
+		e.charon, err = e.host.StartStrongSwan(ctx, e.text, e.options...)
 		if err == nil {
 			e.daemon = e.charon.Process
 		}
@@ -317,7 +339,9 @@ type run struct {
 	name  string
 	kinds kinds
 	a, b  settings
-	do    func(ctx context.Context, p *keyedPair) error
+	// between is nil for a wire.
+	between *middleOptions
+	do      func(ctx context.Context, p *keyedPair) error
 }
 
 // together makes experiments at the same time, each in its own lab: most of their time is waiting.
@@ -343,7 +367,7 @@ func together(t *testing.T, runs []run) {
 }
 
 func (r *run) try(ctx context.Context, program string) (err error) {
-	p, err := newKeyedPair(program, r.kinds)
+	p, err := newKeyedPair(program, r.kinds, r.between)
 	if err != nil {
 		return err
 	}

@@ -8,16 +8,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // StrongSwanMTU is the MTU that charon gives ipsec0, the TUN device of its userspace ESP.
 const StrongSwanMTU = 1400
 
-// charonConfig takes the directory of the daemon's files. The plugin kernel-libipsec does ESP in charon itself, so the
+// charonConfig takes the directory of the daemon's files, and options. The plugin kernel-libipsec does ESP in charon itself, so the
 // kernel needs none: always in UDP (connections must say encap = yes), tunnel mode only, no ESN, replay window 128. Marked
 // packets keep ESP that charon sends from going into its own tunnel.
 const charonConfig = `charon-systemd {
   load = random nonce openssl aes sha1 sha2 hmac kdf gcm chapoly curve25519 x509 pem pubkey pkcs1 pkcs8 constraints revocation kernel-libipsec kernel-netlink socket-default vici updown
+%[2]s
   plugins {
     vici { socket = unix://%[1]s/vici }
     kernel-libipsec { allow_peer_ts = yes }
@@ -42,14 +44,15 @@ type StrongSwan struct {
 var StrongSwanPrograms = []string{"charon-systemd", "swanctl"}
 
 // StartStrongSwan starts charon on the host and loads a configuration in the language of swanctl.conf(5). Several hosts run
-// one each; a host runs one at a time.
-func (h *Host) StartStrongSwan(ctx context.Context, swanctlConf string) (*StrongSwan, error) {
+// one each; a host runs one at a time. Options are lines for the section charon of strongswan.conf(5), as
+// "make_before_break = yes".
+func (h *Host) StartStrongSwan(ctx context.Context, swanctlConf string, options ...string) (*StrongSwan, error) {
 	dir, err := os.MkdirTemp(h.lab.dir, h.Name+"-charon-")
 	if err != nil {
 		return nil, fmt.Errorf("make charon's directory: %w", err)
 	}
 	files := map[string]string{
-		"strongswan.conf": fmt.Sprintf(charonConfig, dir),
+		"strongswan.conf": fmt.Sprintf(charonConfig, dir, strings.Join(options, "\n")),
 		"swanctl.conf":    swanctlConf,
 	}
 	for name, text := range files {
