@@ -46,7 +46,8 @@ var (
 func newSwan(t *testing.T) *swan {
 	t.Helper()
 	l, a, b := lab.PairForTest(t, append(lab.StrongSwanPrograms, "ping")...)
-	s := &swan{t: t, ctx: limit(t), lab: l, a: a, b: b, program: build(t)}
+	s := &swan{t: t, lab: l, a: a, b: b, program: build(t)}
+	s.ctx = limit(t)
 	var err error
 	s.inside, err = l.Host("ia")
 	s.must(err)

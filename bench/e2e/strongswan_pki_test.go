@@ -71,9 +71,15 @@ func (p *pki) authority(name string, by *issuer) issuer {
 // leaf makes a certificate for a name and, if it is one, an address.
 func (p *pki) leaf(by *issuer, name string, key crypto.Signer) identity {
 	p.t.Helper()
+	return p.until(by, name, key, time.Now().Add(time.Hour))
+}
+
+// until is a leaf that is valid up to a time.
+func (p *pki) until(by *issuer, name string, key crypto.Signer, end time.Time) identity {
+	p.t.Helper()
 	p.serial++
 	template := &x509.Certificate{SerialNumber: big.NewInt(p.serial), Subject: pkix.Name{Organization: []string{"Laboratory"}, CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature}
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature}
 	if addr := net.ParseIP(name); addr != nil {
 		template.IPAddresses = []net.IP{addr}
 	} else {
