@@ -49,7 +49,7 @@ func Compile(rules []Rule, o Options) (*Policy, []Mistake) {
 
 // asks says whether the rule has a condition.
 func (r *Rule) asks() bool {
-	return r.From != "" || r.Device != "" || len(r.Prefixes) > 0 || r.Community != "" || r.ASPathLength != "" || r.Neighbor != ""
+	return r.From != "" || r.Device != "" || r.Protocol != "" || len(r.Prefixes) > 0 || r.Community != "" || r.ASPathLength != "" || r.Neighbor != ""
 }
 
 type compiler struct {
@@ -91,6 +91,7 @@ func (c *compiler) compile(r *Rule) *rule {
 	out := &rule{
 		from:      c.source(r.From),
 		device:    parse(c, "device", r.Device, ParseGlob),
+		protocol:  parse(c, "protocol", r.Protocol, ParseProtocol),
 		community: parse(c, "community", r.Community, ParseCommunity),
 		length:    parse(c, "as_path_length", r.ASPathLength, ParseLength),
 		reject:    r.Reject,
@@ -132,6 +133,9 @@ func (c *compiler) conditions(r *Rule, from route.Source) {
 	}
 	if from != 0 && from != route.BGP && r.Neighbor != "" {
 		c.mistake("neighbor", -1, "routes from %v have none", from)
+	}
+	if from != 0 && from != route.Kernel && r.Protocol != "" {
+		c.mistake("protocol", -1, "routes from %v have none", from)
 	}
 	if c.o.Direction == Import {
 		c.importConditions(r)

@@ -2,8 +2,8 @@
 // kernel into the rib (import), and the winners from there to a neighbour or the kernel (export).
 //
 // Reading order: rule.go (what people write), policy.go (what is made of it), check.go (what is refused when it is loaded), set.go
-// (what is changed), prefix.go, community.go and length.go (what is written in strings), advertise.go (what BGP itself
-// forbids or leaves out).
+// (what is changed), prefix.go, community.go, length.go and protocol.go (what is written in strings), advertise.go (what BGP
+// itself forbids or leaves out).
 //
 // # Rules
 //
@@ -11,7 +11,7 @@
 // it sets, or rejects it. A route that no rule takes is rejected. A rule without conditions takes all that come to it.
 //
 //	export:
-//	  - {from: kernel, device: "eth*"}
+//	  - {from: kernel, device: "eth*", protocol: ospf}
 //	  - {from: bgp, prefixes: ["10.0.0.0/8 le 24"], as_path_length: "<=5", set: {med: 10}}
 //	import:
 //	  - {prefixes: ["0.0.0.0/0", "::/0"], reject: true}

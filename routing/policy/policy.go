@@ -14,6 +14,7 @@ type Policy struct{ rules []*rule }
 type rule struct {
 	from      route.Source
 	device    *Glob
+	protocol  *uint8
 	prefixes  *prefixList
 	community *Community
 	length    *Length
@@ -80,6 +81,7 @@ func (p *Policy) Match(prefix netip.Prefix, path *route.Path) int {
 func (r *rule) takes(prefix netip.Prefix, p *route.Path) bool {
 	return (r.from == 0 || p.Peer != nil && p.Peer.Source == r.from) &&
 		(r.device == nil || r.device.Matches(device(p))) &&
+		(r.protocol == nil || p.Protocol == *r.protocol) &&
 		(r.neighbor == nil || r.announced(p.Peer)) &&
 		(r.prefixes == nil || r.prefixes.has(prefix)) &&
 		(r.length == nil || r.length.Matches(attrs(p).PathLength())) &&

@@ -45,7 +45,7 @@ func bgpPath() route.Path {
 
 func kernelPath(device string) route.Path {
 	return route.Path{Peer: &route.Peer{Source: route.Kernel, Name: "private"}, Via: &route.Via{Name: "private", Device: "warren0"},
-		Device: device, Preference: 10}
+		Device: device, Protocol: 188, Preference: 10}
 }
 
 func TestConditions(t *testing.T) {
@@ -61,6 +61,10 @@ func TestConditions(t *testing.T) {
 		{Rule{From: "kernel"}, "10.0.0.0/8", bgpPath(), false},
 		{Rule{From: "kernel", Device: "eth*"}, "10.0.0.0/8", kernelPath("eth0"), true},
 		{Rule{From: "kernel", Device: "eth*"}, "10.0.0.0/8", kernelPath("veth0"), false},
+		{Rule{Protocol: "ospf"}, "10.0.0.0/8", kernelPath("eth0"), true},
+		{Rule{Protocol: "188"}, "10.0.0.0/8", kernelPath("eth0"), true},
+		{Rule{From: "kernel", Protocol: "static"}, "10.0.0.0/8", kernelPath("eth0"), false},
+		{Rule{Protocol: "ospf"}, "10.0.0.0/8", bgpPath(), false},
 		{Rule{Device: "warren0"}, "10.0.0.0/8", kernelPath("eth0"), false},
 		{Rule{Device: "warren0"}, "10.0.0.0/8", static, true},
 		{Rule{Device: "*"}, "10.0.0.0/8", bgpPath(), false},
@@ -273,6 +277,11 @@ func TestMistakes(t *testing.T) {
 			[]string{"rule 1, neighbor: ", "rule 1, community: ", "rule 1, as_path_length: "}},
 		{exportKernel, []Rule{{Set: Set{LocalPref: num(1)}}}, []string{"rule 1, set: "}},
 		{exportKernel, []Rule{{From: "bgp"}, {From: "connected", Set: Set{Metric: num(1)}}}, []string{"rule 2, set.metric: …kernel.metric"}},
+		{importBGP, []Rule{{Protocol: "ospf"}}, []string{"rule 1, protocol: routes from bgp"}},
+		{exportBGP, []Rule{{From: "static", Protocol: "ospf"}}, []string{"rule 1, protocol: routes from static"}},
+		{exportBGP, []Rule{{Protocol: "256"}, {Protocol: "0"}, {Protocol: "rip2"}},
+			[]string{`rule 1, protocol: protocol "256"…ospf`, "rule 2, protocol: ", "rule 3, protocol: "}},
+		{exportBGP, []Rule{{Protocol: "bird"}, {From: "kernel", Protocol: "201"}}, nil},
 		{importKernel, []Rule{{Device: "eth*", Set: Set{Preference: num(1)}}}, nil},
 	} {
 		p, got := Compile(c.rules, c.o)

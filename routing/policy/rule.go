@@ -8,6 +8,8 @@ type Rule struct {
 	From string
 	// Device is a pattern for the device that a kernel route leads out of, and for the port of any other.
 	Device string
+	// Protocol is who entered a kernel route into the kernel's table: a number, or a name as `ip route` prints it.
+	Protocol string
 	// Prefixes are the ranges that the prefix must be in one of.
 	Prefixes []string
 	// Community is one that the route must carry.

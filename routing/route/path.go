@@ -99,6 +99,7 @@ type Path struct {
 	Weight uint16
 	// Stale paths are kept for a neighbour that restarts (RFC 4724); they lose against all that are not.
 	Stale bool
-	// Device is the device that a kernel route leads out of, for policies.
-	Device string
+	// Device is the device that a kernel route leads out of, Protocol who entered it (RTPROT_* of rtnetlink(7)); for policies.
+	Device   string
+	Protocol uint8
 }

@@ -88,7 +88,8 @@ func (r *Router) Learn(news []kernel.Learned) {
 	}
 	for i := range news {
 		in := &news[i]
-		path := route.Path{Peer: k.peer, Via: k.Port, Metric: in.Metric, Preference: route.Kernel.Preference(), Device: in.Device}
+		path := route.Path{Peer: k.peer, Via: k.Port, Metric: in.Metric, Preference: route.Kernel.Preference(), Device: in.Device,
+			Protocol: in.Protocol}
 		accepted := !in.Withdrawn && in.Device != k.Port.Device && k.Import != nil
 		if accepted {
 			path, accepted = k.Import.Apply(in.Prefix, path)

@@ -81,7 +81,7 @@ func TestKernelIsHeard(t *testing.T) {
 	w.Learn([]kernel.Learned{{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Device: "eth0"}})
 	w.forwards("10.9.0.0/16", "") // nobody asked for it
 	w.SetKernel(KernelConfig{Port: w.port, Import: policyFunc(func(_ netip.Prefix, r route.Path) (route.Path, bool) {
-		return r, r.Device != "wlan0" && r.Metric < 100
+		return r, r.Device != "wlan0" && r.Metric < 100 && r.Protocol != 3
 	})})
 	p := netip.MustParsePrefix("10.1.0.0/16")
 	learn := func(l kernel.Learned) {
@@ -96,6 +96,8 @@ func TestKernelIsHeard(t *testing.T) {
 		{kernel.Learned{Device: "eth0", Metric: 20}, "3"},
 		{kernel.Learned{Device: "eth0", Metric: 200}, ""},
 		{kernel.Learned{Device: "eth0"}, "3"},
+		{kernel.Learned{Device: "eth0", Protocol: 3}, ""},
+		{kernel.Learned{Device: "eth0", Protocol: 188}, "3"},
 		{kernel.Learned{Device: "tun0"}, ""},
 		{kernel.Learned{Device: "eth0"}, "3"},
 	} {
