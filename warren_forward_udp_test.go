@@ -50,7 +50,7 @@ func TestForwardUDP(t *testing.T) {
 	service := echo(t, host, err)
 	out, into := forwardTo("10.2.0.1:53"), warren.ForwardConfig{Listen: netip.MustParseAddrPort("10.1.0.1:53"), To: service}
 	out.Protocol, into.Protocol = "udp", "udp"
-	out.IdleTimeout, into.IdleTimeout = 300*time.Millisecond, time.Hour
+	out.IdleTimeout, into.IdleTimeout = time.Second, time.Hour
 	a, b, stop := forwardSites(t, out, into)
 	defer stop()
 	far, err := b.ListenPacket("udp", "10.2.0.1:53")
@@ -74,9 +74,10 @@ func TestForwardUDP(t *testing.T) {
 	for range 3 {
 		ask(t, c, "from behind the tunnel")
 	}
-	if s := forwardStatus(t, a, 0); s.Total != 5 || s.SentBytes != 50 || s.ReceivedBytes != 50 || s.Protocol != "udp" {
-		t.Errorf("%+v", s)
-	}
+	eventually(t, "all bytes are counted", 5*time.Second, func() bool {
+		s := forwardStatus(t, a, 0)
+		return s.Total == 5 && s.SentBytes == 50 && s.ReceivedBytes == 50 && s.Protocol == "udp"
+	})
 	eventually(t, "silent flows end", 5*time.Second, func() bool { return forwardStatus(t, a, 0).Open == 0 })
 	ask(t, sources[0], "again")
 	if s := forwardStatus(t, a, 0); s.Total != 6 || s.Errors != 0 {
