@@ -88,7 +88,8 @@ type ChildSA struct {
 	Soft, Hard time.Time
 }
 
-// ChildUp says that a child SA is to be installed, both directions.
+// ChildUp says that a child SA is to be installed, both directions. If there is one of its name already, what is sent still
+// goes to that.
 type ChildUp struct{ ChildSA }
 
 // ChildRekeyed says that a child SA is to be installed which takes the place of Old, an inbound SPI. Inbound it is valid at

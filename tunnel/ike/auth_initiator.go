@@ -126,8 +126,8 @@ func (r *authenticate) done(sa *ikeSA, payloads []message.Payload) {
 	sa.become(established, nil)
 	sa.finishFirstChild(hs, payloads)
 	sa.hs = nil
-	for _, name := range hs.wanted {
-		sa.peer.initiate(name)
+	if hs.reauth == nil {
+		sa.peer.initiate(hs.wanted...)
 	}
 	sa.peer.settle(sa, hs)
 	if e := hs.early; e != nil {
@@ -165,16 +165,6 @@ func (sa *ikeSA) afterLease(o *offer) (local, remote []message.TrafficSelector) 
 	}
 	local, _ = sa.selectors(o.cfg)
 	return local, o.remote
-}
-
-// finishChild installs and announces a child that is not made by rekeying.
-func (sa *ikeSA) finishChild(a *agreement) error {
-	c, err := sa.install(a)
-	if err != nil {
-		return err
-	}
-	c.announce(sa.peer.sibling(c), a.byUs)
-	return nil
 }
 
 // refusedChild says what was offered and refused.

@@ -17,11 +17,11 @@ func (sa *ikeSA) handleAuth(payloads []message.Payload) reply {
 	if len(sa.hs.methods) > 0 {
 		return sa.refuseHandshake(message.InvalidSyntax, errAdditionalKE)
 	}
-	idi := message.Find[*message.IDi](payloads)
+	idi, idr := message.Find[*message.IDi](payloads), message.Find[*message.IDr](payloads)
 	if idi == nil {
 		return sa.refuseHandshake(message.InvalidSyntax, errors.New("there is no IDi payload"))
 	}
-	p, err := sa.identify(idi.ID, message.Find[*message.IDr](payloads))
+	p, err := sa.identify(idi.ID, idr)
 	if err != nil {
 		return sa.refuseHandshake(message.AuthenticationFailed, err)
 	}
@@ -32,6 +32,9 @@ func (sa *ikeSA) handleAuth(payloads []message.Payload) reply {
 		return sa.refuseHandshake(message.AuthenticationFailed, err)
 	}
 	sa.ids.local, sa.ids.remote = p.cfg.Credentials.LocalID(), idi.ID
+	if idr != nil {
+		sa.ids.local = idr.ID // one of ours, as the peer writes it
+	}
 	auth, certs, err := sa.sign(sa.in.next)
 	if err != nil {
 		sa.peer = nil

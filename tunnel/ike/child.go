@@ -136,7 +136,11 @@ func (c *child) heir() *child {
 
 // end ends it because the peer knows it no more: gradually if another took its place, since packets are on their way.
 func (c *child) end(reason error) {
-	if h := c.heir(); h != nil && c.state < lingering {
+	h := c.heir()
+	if h == nil && c.announced {
+		h = c.sa.peer.sibling(c)
+	}
+	if h != nil && c.state < lingering {
 		c.sa.e.emit(ChildOutbound{IKE: h.sa.info(), Name: h.is.Name, In: h.is.In})
 		c.become(lingering, reason)
 		return

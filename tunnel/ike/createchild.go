@@ -17,11 +17,13 @@ type newChild struct {
 	cfg   *ChildConfig
 	group crypto.GroupID
 	tried bool // group is one that the responder asked for
+	// again: it comes in the place of one of another IKE SA.
+	again bool
 	offer *offer
 }
 
 func (r *newChild) begin(sa *ikeSA) (message.ExchangeType, []message.Payload, bool) {
-	if sa.peer.hasChild(r.cfg.Name) || !sa.alive() {
+	if !sa.alive() || sa.hasChild(r.cfg.Name) || !r.again && sa.peer.hasChild(r.cfg.Name) {
 		return 0, nil, false
 	}
 	if !r.tried {
@@ -48,9 +50,12 @@ func (r *newChild) done(sa *ikeSA, payloads []message.Payload) {
 			err = sa.finishChild(a)
 		}
 		switch {
-		case errors.Is(err, errPeerClosed):
+		case errors.Is(err, errEarly):
 			sa.e.cfg.SPIs.Release(o.spi)
-			sa.peer.closed(r.cfg, err)
+			sa.peer.closed(r.cfg, errPeerClosed)
+		case err != nil && !sa.alive():
+			r.offer = o
+			r.lost(sa, err)
 		case err != nil:
 			sa.dropOffer(o)
 			sa.peer.childFailed(sa, r.cfg.Name, err)
@@ -62,7 +67,7 @@ func (r *newChild) refused(sa *ikeSA, o *offer, n *message.Notify) {
 	group, again := retryGroup(o.cfg, o.group, n)
 	switch {
 	case again && !r.tried:
-		sa.enqueueFirst(&newChild{cfg: r.cfg, group: group, tried: true})
+		sa.enqueueFirst(&newChild{cfg: r.cfg, group: group, tried: true, again: r.again})
 	case n.Type == message.TemporaryFailure:
 		sa.peer.wantLater(sa.e.jitter(temporaryRetry), r.cfg.Name)
 	default:
@@ -112,10 +117,26 @@ func (sa *ikeSA) completeOffer(o *offer, payloads []message.Payload, finish func
 	sa.followUp(a.choice, payloads, false, func(shared [][]byte, err error) {
 		a.shared = append(a.shared, shared...)
 		if err == nil && slices.Contains(sa.out.early, a.out) {
-			err = errPeerClosed
+			err = errEarly
 		}
 		finish(a, err)
 	})
+}
+
+// finishChild installs and announces a child that is not made by rekeying.
+func (sa *ikeSA) finishChild(a *agreement) error {
+	c, err := sa.install(a)
+	if err != nil {
+		return err
+	}
+	old := sa.peer.sibling(c)
+	if old != nil && old.sa == sa {
+		sa.log(slog.LevelDebug, nil, "child %q is there twice", c.is.Name)
+		old = nil // neither replaces the other until one of them is deleted
+		sa.peer.tidyLater()
+	}
+	c.announce(old, a.byUs)
+	return nil
 }
 
 // making says whether a child may exist at the peer of which we do not know yet, since the answer is on its way.

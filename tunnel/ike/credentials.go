@@ -15,7 +15,7 @@ type Credentials interface {
 	// LocalID is the identity that we show.
 	LocalID() message.ID
 	// IsLocalID says whether an initiator that asks for an identity means us: names that are spelt or encoded in another way
-	// are the same.
+	// are the same. We then show the identity that it asks for.
 	IsLocalID(id message.ID) bool
 	// RemoteID is the identity that an initiator asks the responder for; false to ask for none.
 	RemoteID() (id message.ID, ok bool)

@@ -120,6 +120,7 @@ func (e *Endpoint) RemovePeer(now time.Time, name string) ([]Action, error) {
 	return e.handle(now, func() {
 		p.removed = true
 		e.timers.stop(&p.retry)
+		e.timers.stop(&p.tidy)
 		for child := range p.armed {
 			p.arm(child, false)
 		}

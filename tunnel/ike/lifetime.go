@@ -2,6 +2,7 @@ package ike
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/warrenvpn/warren/tunnel/ike/message"
@@ -49,11 +50,14 @@ func (sa *ikeSA) rekeyLater(d time.Duration) {
 
 // reauthenticate makes another IKE SA with the same children, which then takes the place of this one.
 func (sa *ikeSA) reauthenticate() {
+	sa.life.reauthAt = time.Time{}
 	if names := sa.liveChildren(); len(names) > 0 {
 		sa.log(slog.LevelInfo, nil, "authenticating anew")
 		sa.peer.connect(names, sa)
 	}
 }
+
+func (sa *ikeSA) hasChild(name string) bool { return slices.Contains(sa.liveChildren(), name) }
 
 func (sa *ikeSA) liveChildren() []string {
 	var names []string

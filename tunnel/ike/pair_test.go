@@ -136,7 +136,9 @@ func (nd *node) do(actions []Action) {
 			nd.net.carry(nd, a)
 		case ChildUp:
 			nd.installSA(a.ChildSA)
-			nd.out[a.Name] = a.In
+			if nd.out[a.Name] == 0 {
+				nd.out[a.Name] = a.In
+			}
 		case ChildRekeyed:
 			if _, ok := nd.sas[a.Old]; !ok {
 				nd.net.t.Errorf("%s: child %x replaces %x, which is not installed", nd.name, a.In, a.Old)

@@ -20,6 +20,7 @@ type peer struct {
 	tries int
 	want  []string
 	retry timer
+	tidy  timer
 	// armed are the children for which a trap is set.
 	armed map[string]bool
 }
@@ -144,6 +145,9 @@ func (p *peer) wantLater(after time.Duration, names ...string) {
 		want := p.want
 		p.want = nil
 		p.initiate(want...)
+		for _, sa := range slices.Clone(p.sas) {
+			sa.replace()
+		}
 	})
 }
 
@@ -161,9 +165,12 @@ func (p *peer) failed(sa *ikeSA, reason error) {
 	if deliberate(reason) {
 		return
 	}
-	if hs.reauth != nil && hs.reauth.alive() {
-		p.e.timers.set(&hs.reauth.life.reauth, p.e.now.Add(p.backOff()), hs.reauth.reauthenticate)
-		return
+	if hs.reauth != nil {
+		if old := hs.reauth.successor(); old.alive() {
+			old.life.reauthAt = p.e.now.Add(p.backOff())
+			p.e.timers.set(&old.life.reauth, old.life.reauthAt, old.reauthenticate)
+			return
+		}
 	}
 	p.tryAgain(names)
 }
@@ -208,7 +215,10 @@ func (p *peer) rearm(name string) {
 	}
 }
 
-func (p *peer) childUp(c *child) { p.arm(c.is.Name, false) }
+func (p *peer) childUp(c *child) {
+	p.arm(c.is.Name, false)
+	c.sa.replace()
+}
 
 // childFailed is called when a child could not be made in an IKE SA that stays.
 func (p *peer) childFailed(sa *ikeSA, name string, err error) {
@@ -293,49 +303,12 @@ func (p *peer) rekey(name string) {
 	}
 }
 
-// settle is called when an IKE SA and its first child are established: what it makes superfluous is ended.
+// settle is called when an IKE SA and its first child are established: what it makes superfluous is to end.
 func (p *peer) settle(sa *ikeSA, hs *handshake) {
-	sa.low = lowest(hs.nonces)
 	if hs.reauth != nil {
-		p.replaceWhenReady(hs.reauth, sa, errReplaced)
-		return
+		hs.reauth.giveWay(sa, errReplaced)
 	}
-	if p.cfg.template() {
-		return
-	}
-	for _, o := range slices.Clone(p.sas) {
-		// Both sides initiated at once. As with rekeying, the one with the lower nonce goes, by its initiator.
-		if o != sa && o.alive() && o.initiator != sa.initiator && o.low != nil && sa.life.born.Before(o.life.established) {
-			ours, loser, winner := sa, sa, o
-			if o.initiator {
-				ours = o
-			}
-			if string(o.low) < string(sa.low) {
-				loser, winner = o, sa
-			}
-			if loser == ours {
-				p.replaceWhenReady(loser, winner, errDuplicate)
-			}
-		}
-	}
-}
-
-// readyAfter is how long the children of an IKE SA have to become those of the one that replaces it.
-const readyAfter = 2 * time.Second
-
-// replaceWhenReady ends an IKE SA once another one has all of its children; it looks twice.
-func (p *peer) replaceWhenReady(old, by *ikeSA, reason error) {
-	look := func() bool {
-		ready := old.alive() && by.alive()
-		for _, name := range old.liveChildren() {
-			ready = ready && slices.Contains(by.liveChildren(), name)
-		}
-		if ready {
-			old.terminate(reason)
-		}
-		return ready
-	}
-	if !look() && old.alive() {
-		p.e.timers.set(&old.life.reauth, p.e.now.Add(readyAfter), func() { look() })
+	if len(p.sas) > 1 {
+		p.tidyLater()
 	}
 }

@@ -14,7 +14,7 @@ var quietSeed = flag.Uint64("quiet.seed", 0, "run TestNothingIsSentTwice with th
 // On a network that loses nothing, nothing is sent twice, whatever commands follow each other on either side, and though what
 // is sent at the same time may arrive in another order: a request that nobody answers shows as its retransmission.
 func TestNothingIsSentTwice(t *testing.T) {
-	runs := uint64(1500)
+	runs := uint64(600)
 	if raceEnabled || testing.Short() {
 		runs /= 8
 	}

@@ -290,6 +290,7 @@ func (sa *ikeSA) bequeath(heir *ikeSA) {
 	heir.out.queue = append(heir.out.queue, sa.out.queue...)
 	sa.out.queue = nil
 	sa.swap.heir = heir
+	heir.replaces, sa.replaces = sa.replaces, nil
 	if !heir.initiator && heir.in.next == 0 {
 		heir.hold()
 	}
@@ -319,7 +320,6 @@ func (sa *ikeSA) readyHeir() {
 	sa.ready()
 	if sa.swap.heir != nil {
 		sa.swap.heir.ready()
-		sa.swap.heir = nil
 	}
 }
 

@@ -63,7 +63,8 @@ type ikeSA struct {
 
 	children []*child
 	swap     rekeying
-	low      []byte // the lowest nonce of IKE_SA_INIT; nil once it was rekeyed
+	// replaces are the IKE SAs that give way to this one.
+	replaces []*replacement
 }
 
 // security is what protects an IKE SA's messages.
@@ -242,6 +243,9 @@ func (sa *ikeSA) leave(from state, reason error) {
 		return
 	}
 	sa.dropRekeying(reason)
+	for _, r := range sa.replaces {
+		sa.e.timers.stop(&r.timer)
+	}
 	children := slices.Clone(sa.children)
 	for _, c := range children {
 		c.end(reason)

@@ -151,6 +151,9 @@ func simulate(t testing.TB, seed uint64, show bool) map[string]int {
 		s.run(6 * time.Minute)
 	}
 	err := s.check()
+	if err == nil {
+		err = s.single()
+	}
 	if err == nil && s.moonCfg.RekeyTime > 0 && len(s.moon.ikes)+len(s.moon.sas) > 0 {
 		err = fmt.Errorf("SAs of a removed peer are up")
 	}
@@ -162,6 +165,20 @@ func simulate(t testing.TB, seed uint64, show bool) map[string]int {
 	}
 	s.count()
 	return s.seen
+}
+
+// single says what there is more than one of.
+func (s *sim) single() error {
+	names := map[string]int{}
+	for _, c := range s.moon.sas {
+		if names[c.Name]++; names[c.Name] > 1 {
+			return fmt.Errorf("child %q is there %d times", c.Name, names[c.Name])
+		}
+	}
+	if n := len(s.moon.ikes); n > 1 {
+		return fmt.Errorf("%d IKE SAs", n)
+	}
+	return nil
 }
 
 // must is for commands that fail once the peer is removed.

@@ -51,10 +51,10 @@ func proofOf(p ike.Proof) proof { return proof{p.PRF, p.Octets, p.PeerHashes, p.
 func (c *Credentials) LocalID() message.ID { return c.localID }
 
 // IsLocalID says whether a peer that asks for an identity means us: names and distinguished names are compared as such, for
-// there are several ways to write or encode each.
+// there are several ways to write or encode each. Where our identity is not configured any that our certificate has is ours.
 func (c *Credentials) IsLocalID(p message.ID) bool {
 	id, err := OfPayload(p)
-	return err == nil && id.Equal(c.local.ID)
+	return err == nil && c.local.is(id)
 }
 
 // RemoteID implements ike.Credentials: the peer's identity unless it is a pattern.

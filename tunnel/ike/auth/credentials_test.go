@@ -59,6 +59,12 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 
+	// Without an identity of our own we are all that our certificate says; with one, that alone.
+	named := mustNew(t, Config{Local: Local{ID: mustID(t, "C=CH, O=example, CN=moon"), KeyPairs: server.local.KeyPairs}, Remote: server.remote, Now: clock})
+	if id, err := mustID(t, "carol@example.org").Payload(); err != nil || !server.IsLocalID(id) || named.IsLocalID(id) {
+		t.Errorf("asked for %v: %v, %v and with an identity of our own %v", id, err, server.IsLocalID(id), named.IsLocalID(id))
+	}
+
 	// The clock is asked each time.
 	late := mustNew(t, Config{Local: server.local, Remote: server.remote, Now: func() time.Time { return now.Add(2 * time.Hour) }})
 	wantReason(t, authenticate(carol, late), NotValid)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
 	"github.com/warrenvpn/warren/tunnel/ike/message"
@@ -13,7 +14,8 @@ import (
 
 // Local is who we are to a peer, and how we prove it: with exactly one of secrets, certificates and raw public keys.
 type Local struct {
-	// ID is our identity. The zero Identity takes the subject of the first certificate.
+	// ID is our identity. The zero Identity takes the subject of the first certificate; a peer may then ask for any identity that
+	// all certificates have.
 	ID Identity
 	// Secrets has the secret that we share with the peer.
 	Secrets *Secrets
@@ -26,6 +28,7 @@ type Local struct {
 	PSS bool
 
 	candidates []candidate // of KeyPairs or Keys, made by check
+	bySubject  bool        // ID was not configured
 }
 
 // A candidate is a key that we could sign with.
@@ -78,6 +81,7 @@ func (l *Local) check() error {
 // identify sees that all certificates have our identity: the peer would refuse us otherwise. A distinguished name gets the
 // encoding which it has in the certificate.
 func (l *Local) identify() error {
+	l.bySubject = l.bySubject || l.ID.IsAny()
 	if subject, err := subjectOf(l.KeyPairs[0].Certificate); l.ID.IsAny() || err == nil && subject.Equal(l.ID) {
 		if err != nil {
 			return errors.New("our identity is to be our certificate's subject, which is empty; wanted a local identity")
@@ -90,6 +94,14 @@ func (l *Local) identify() error {
 		}
 	}
 	return nil
+}
+
+// is says whether an identity is ours.
+func (l *Local) is(id Identity) bool {
+	if id.Equal(l.ID) {
+		return true
+	}
+	return l.bySubject && !slices.ContainsFunc(l.KeyPairs, func(p *KeyPair) bool { return confirm(p.Certificate, id) != nil })
 }
 
 // sign proves our identity to a peer, which may be a pattern where it is not known.
