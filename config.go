@@ -19,6 +19,8 @@ type Config struct {
 	Tunnels []TunnelConfig
 	// WireGuard is the key and the port that WireGuard's peers share; nil for none.
 	WireGuard *WireGuardConfig
+	// IKE is how key exchange behaves with all peers.
+	IKE IKEEngineConfig
 	// Pools are addresses for clients.
 	Pools []PoolConfig
 	// Forwards join sockets of the host with what lies behind the tunnels.

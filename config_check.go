@@ -54,6 +54,7 @@ func (c *Config) check() *checker {
 		k.fail(keyPath{"log", "level"}, "debug, info, warn or error", "%q is not known here", c.Log.Level)
 	}
 	k.underlay()
+	k.ikeEngine()
 	k.pools()
 	for i := range c.VRFs {
 		v := &c.VRFs[i]

@@ -120,6 +120,20 @@ func (k *checker) ikeChild(path, tunnel keyPath, p *IPsecConfig, c *IKEChildConf
 	}
 }
 
+// ikeEngine checks how key exchange behaves with all peers.
+func (k *checker) ikeEngine() {
+	c := &k.cfg.IKE
+	if c.RetransmitTimeout < 0 {
+		k.fail(keyPath{"ike", "retransmit_timeout"}, "a time, as 2s", "it is in the past")
+	}
+	if c.RetransmitBase != 0 && c.RetransmitBase < 1 {
+		k.fail(keyPath{"ike", "retransmit_base"}, "1 or more", "each try would come sooner than the last")
+	}
+	if c.RetransmitTries < 0 {
+		k.fail(keyPath{"ike", "retransmit_tries"}, "1 or more", "it is negative")
+	}
+}
+
 // pools checks the address pools.
 func (k *checker) pools() {
 	names := map[string]bool{}

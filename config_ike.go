@@ -13,6 +13,15 @@ import (
 	"github.com/warrenvpn/warren/tunnel/ike/proposal"
 )
 
+// IKEEngineConfig is how key exchange behaves with all peers. Zero values mean the defaults.
+type IKEEngineConfig struct {
+	// RetransmitTimeout is when a request is sent again first, 2 s if zero; each time after that it takes RetransmitBase times as
+	// long, 1.8 if zero, and 30 s at most. After RetransmitTries, 5 if zero, the peer is dead.
+	RetransmitTimeout time.Duration
+	RetransmitBase    float64
+	RetransmitTries   int
+}
+
 // IKEConfig keys an ESP tunnel by IKEv2 (RFC 7296). Times that are zero mean never.
 type IKEConfig struct {
 	// LocalID and RemoteID are identities as strongSwan writes them: an address, a name, user@name, a distinguished name. Ours is

@@ -34,6 +34,7 @@ func (d *decoder) config(root *node) *Config {
 			})
 		},
 		"wireguard": func(n *node, path keyPath) { c.WireGuard = d.wireguard(n, path) },
+		"ike":       func(n *node, path keyPath) { d.ikeEngine(n, path, &c.IKE) },
 		"pools":     func(n *node, path keyPath) { d.pools(n, path, c) },
 		"workers":   set(&c.Workers, number(d, 0, dataplane.MaxWorkers)),
 		"forward":   func(n *node, path keyPath) { d.forwards(n, path, c) },

@@ -13,6 +13,29 @@ var startActions = map[string]StartAction{"none": StartNone, "start": StartNow, 
 
 var endActions = map[string]EndAction{"clear": EndClear, "none": EndClear, "trap": EndTrap, "restart": EndRestart, "start": EndRestart}
 
+// ikeEngine reads what concerns all peers, in the words of strongswan.conf(5).
+func (d *decoder) ikeEngine(n *node, path keyPath, c *IKEEngineConfig) {
+	d.object(n, path, "ike", fields{
+		"retransmit_timeout": set(&c.RetransmitTimeout, d.duration),
+		"retransmit_base":    set(&c.RetransmitBase, d.factor),
+		"retransmit_tries":   set(&c.RetransmitTries, number(d, 1, 100)),
+	})
+}
+
+// factor reads a number that something grows by.
+func (d *decoder) factor(n *node, path keyPath) (float64, bool) {
+	s, ok := d.text(n, path)
+	if !ok {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(v >= 1 && v <= 10) {
+		d.fail(n, path, "a number from 1 to 10, as 1.8", "%q is none", s)
+		return 0, false
+	}
+	return v, true
+}
+
 // ikeKeys are the keys of ipsec: that concern the IKE SA. ipsec is where they stand.
 func (d *decoder) ikeKeys(ipsec *node, k *IKEConfig) fields {
 	return fields{

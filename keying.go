@@ -152,6 +152,8 @@ func (k *keying) open() (err error) {
 		k.pools[p.Name] = newPool(p, k.s.taken())
 	}
 	cfg := ike.Config{Rand: rand.Reader, SPIs: k, NATPort: int(k.s.cfg.Underlay.UDPPort), Port: k.s.cfg.Underlay.IKEPort}
+	again := &k.s.cfg.IKE
+	cfg.Retransmit = ike.Retransmit{Timeout: again.RetransmitTimeout, Base: again.RetransmitBase, Tries: again.RetransmitTries}
 	if len(k.plain) == 0 {
 		cfg.Port = ike.NoPort
 	}
