@@ -62,6 +62,9 @@ func (m *Machine) negotiate(o *message.OpenMessage) (*Negotiated, *openError) {
 	deal.Options = message.Options{
 		FourOctetAS: o.FourOctetAS, ExtendedNextHop: n.ExtendedNextHop && o.ExtendedNextHop, Families: deal.Families, IBGP: ibgp,
 	}
+	if n.EnforceFirstAS && !ibgp {
+		deal.Options.FirstAS = n.AS
+	}
 	deal.setTimers(&n.Timers)
 	if g := o.Graceful; g != nil && n.Helper && g.RestartTime > 0 {
 		for _, f := range g.Families {

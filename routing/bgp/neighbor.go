@@ -40,6 +40,9 @@ type Neighbor struct {
 	Families message.Families
 	// ExtendedNextHop offers IPv4 prefixes over IPv6 next hops (RFC 8950).
 	ExtendedNextHop bool
+	// EnforceFirstAS treats announcements whose AS path does not begin with AS as withdrawals (RFC 4271 section 6.3): for an external
+	// neighbour that is no route server.
+	EnforceFirstAS bool
 	// Passive waits for the neighbour to connect.
 	Passive bool
 	// Exports says that there is an export policy: without one there is no Adj-RIB-Out and nothing is announced

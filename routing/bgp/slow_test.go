@@ -182,6 +182,31 @@ func TestLoopsAreWithdrawals(t *testing.T) {
 	})
 }
 
+// Who must begin its paths with its own AS, and does not, withdraws.
+func TestFirstASIsEnforced(t *testing.T) {
+	for _, enforced := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			table := newMemTable()
+			r := meet(t, table, func(n *Neighbor) { n.EnforceFirstAS = enforced })
+			defer r.stop()
+			r.tasks.Go(func() { _, _ = io.Copy(io.Discard, r.conn) })
+			for i, as := range []uint32{65002, 65003} {
+				a := &route.Attrs{NextHop: netip.MustParseAddr("192.0.2.2"), ASPath: []route.Segment{{Type: route.ASSequence, ASNs: []uint32{as, 65002}}}}
+				msg, _ := message.AppendUpdate(nil, message.IPv4Unicast, a, []netip.Prefix{testPrefix(1, false)}, &message.Options{FourOctetAS: true})
+				r.write(msg)
+				synctest.Wait()
+				want := 1
+				if enforced && i == 1 {
+					want = 0
+				}
+				if n, _ := table.count("raw"); n != want {
+					t.Errorf("enforced %v, path through AS %d: %d routes, want %d", enforced, as, n, want)
+				}
+			}
+		})
+	}
+}
+
 // A slow neighbour gets messages often enough in the middle of a long table to keep the session.
 func TestSlowReaderGetsMessagesInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

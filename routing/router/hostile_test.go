@@ -100,10 +100,22 @@ func (v *victim) live(conn net.Conn) {
 	}
 }
 
-// fatal says whether an error of GoBGP's ends a session. What is wrong inside of attributes that we do not know, we cannot know.
+// fatal says whether an error of GoBGP's ends a session, or is about what we know. What is wrong inside of attributes that we pass on
+// unknown, we cannot know.
 func fatal(err error) bool {
 	var m *gobgp.MessageError
-	return err != nil && (!errors.As(err, &m) || m.ErrorHandling >= gobgp.ERROR_HANDLING_AFISAFI_DISABLE)
+	switch {
+	case err == nil:
+		return false
+	case !errors.As(err, &m) || m.ErrorHandling >= gobgp.ERROR_HANDLING_AFISAFI_DISABLE:
+		return true
+	}
+	switch m.SubTypeCode {
+	case gobgp.BGP_ERROR_SUB_INVALID_ORIGIN_ATTRIBUTE, gobgp.BGP_ERROR_SUB_MALFORMED_AS_PATH, gobgp.BGP_ERROR_SUB_INVALID_NEXT_HOP_ATTRIBUTE,
+		gobgp.BGP_ERROR_SUB_MISSING_WELL_KNOWN_ATTRIBUTE:
+		return true
+	}
+	return false
 }
 
 func (v *victim) note(u *message.Update) {
@@ -142,7 +154,9 @@ func hostileUpdate(r *rand.Rand) []byte {
 		return append([]byte{flags, typ, byte(len(value))}, value...)
 	}
 	attrs := []byte(nil)
-	for _, usual := range [][]byte{attr(0x40, 1, []byte{0}), attr(0x40, 2, []byte{2, 1, 0, 0, 0xfd, 0xea}), attr(0x40, 3, []byte{192, 0, 2, 9})} {
+	segment := []byte{2, 2, 2, 2, 2, 1, 3, 4, 5}[r.IntN(9)]
+	asPath := []byte{2, 1, 0, 0, 0xfd, 0xea, segment, byte(1 + r.IntN(20)/19), 0, byte(r.IntN(2)), 1, byte(r.IntN(10))}
+	for _, usual := range [][]byte{attr(0x40, 1, []byte{byte(r.IntN(4))}), attr(0x40, 2, asPath), attr(0x40, 3, []byte{192, 0, 2, 9})} {
 		if r.IntN(20) > 0 {
 			attrs = append(attrs, usual...)
 		}
