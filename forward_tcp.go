@@ -44,7 +44,7 @@ func (f *Forward) serveTCP() {
 
 // carry connects to the other side and copies both ways until both have ended. It closes in.
 func (f *Forward) carry(in net.Conn) error {
-	stop := context.AfterFunc(f.ctx, func() { abort(in) })
+	stop := atEnd(f.ctx, func() { abort(in) })
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(f.ctx, forwardDialTimeout, fmt.Errorf("no answer within %v", forwardDialTimeout))
 	defer cancel()
@@ -53,7 +53,7 @@ func (f *Forward) carry(in net.Conn) error {
 		abort(in)
 		return err
 	}
-	stopOut := context.AfterFunc(f.ctx, func() { abort(out) })
+	stopOut := atEnd(f.ctx, func() { abort(out) })
 	defer stopOut()
 	// A peer that is gone without a word must not hold a connection for ever.
 	keepAlive(in)
@@ -86,6 +86,20 @@ func join(a, b net.Conn, ab, ba *atomic.Uint64) error {
 	back.Wait()
 	_, _ = a.Close(), b.Close() // closed already where it failed
 	return failed
+}
+
+// atEnd is context.AfterFunc, but stop waits where f has begun, so that it is gone when the caller is.
+func atEnd(ctx context.Context, f func()) (stop func()) {
+	done := make(chan struct{})
+	stopped := context.AfterFunc(ctx, func() {
+		defer close(done)
+		f()
+	})
+	return func() {
+		if !stopped() {
+			<-done
+		}
+	}
 }
 
 // counted is a writer that counts what it has written.

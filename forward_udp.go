@@ -123,7 +123,7 @@ func (f *Forward) carryUDP(fs *flows, fl *flow) error {
 		}
 		return err
 	}
-	stop := context.AfterFunc(fl.ctx, func() { _ = out.Close() }) // wakes both
+	stop := atEnd(fl.ctx, func() { _ = out.Close() }) // wakes both
 	defer stop()
 	var sending sync.WaitGroup
 	sending.Go(func() { f.sendUDP(fl, out) })
