@@ -3,19 +3,19 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/bench/lab"
 )
 
@@ -24,7 +24,7 @@ import (
 type keyed struct {
 	host, inside *lab.Host
 	outer, inner netip.Addr
-	warren       bool
+	ours         bool   // warren, else charon
 	conf, sock   string // of warren: files
 	text         string // of the configuration
 	options      []string
@@ -55,8 +55,8 @@ func (k kinds) String() string {
 	return nameOf(k.a) + " to " + nameOf(k.b)
 }
 
-func nameOf(warren bool) string {
-	if warren {
+func nameOf(ours bool) string {
+	if ours {
 		return "warren"
 	}
 	return "charon"
@@ -66,6 +66,7 @@ func nameOf(warren bool) string {
 type settings struct {
 	// ipsec and child are lines of warren's mappings, conn and children of charon's connection and child.
 	ipsec, child    string
+	start, engine   string // warren's start_action, none if empty; its mapping ike
 	conn, charChild string
 	options         []string // of charon itself
 }
@@ -105,9 +106,9 @@ func (p *keyedPair) build(k kinds, between *middleOptions) error {
 	return err
 }
 
-func (p *keyedPair) end(h *lab.Host, warren bool, outer, inner string) (*keyed, error) {
-	e := &keyed{host: h, inside: h, outer: netip.MustParseAddr(outer), inner: netip.MustParseAddr(inner), warren: warren}
-	if !warren {
+func (p *keyedPair) end(h *lab.Host, ours bool, outer, inner string) (*keyed, error) {
+	e := &keyed{host: h, inside: h, outer: netip.MustParseAddr(outer), inner: netip.MustParseAddr(inner), ours: ours}
+	if !ours {
 		return e, h.AddAddress("lo", inner+"/32")
 	}
 	e.conf, e.sock = filepath.Join(p.lab.Dir(), h.Name+".yaml"), filepath.Join(p.lab.Dir(), h.Name+".sock")
@@ -129,6 +130,7 @@ func (p *keyedPair) close() error {
 // keyedSite is warren's configuration: outer and inner address, namespace, the peer's outer address, identities, further keys,
 // networks.
 const keyedSite = `underlay: {addresses: [%[1]s]}
+ike: {%[12]s}
 vrfs:
   main:
     port: {tun: warren0, netns: %[3]q, addresses: [%[2]s/16]}
@@ -143,7 +145,7 @@ tunnels:
       proposals: aes128gcm16-prfsha256-curve25519
       esp_proposals: aes128gcm16
       encap: always
-      start_action: none
+      start_action: %[11]s
 %[7]s      child:
         local_ts: [%[8]s]
         remote_ts: [%[9]s]
@@ -182,9 +184,9 @@ func indentBy(text string, by int) string {
 
 // configure writes an end's configuration.
 func (e *keyed) configure(peer *keyed, s settings) {
-	if e.warren {
+	if e.ours {
 		e.text = fmt.Sprintf(keyedSite, e.outer, e.inner, e.inside.Namespace, peer.outer, e.host.Name, peer.host.Name, indentBy(s.ipsec, 6),
-			network(e.inner), network(peer.inner), indentBy(s.child, 8))
+			network(e.inner), network(peer.inner), indentBy(s.child, 8), cmp.Or(s.start, "none"), s.engine)
 		return
 	}
 	e.options = s.options
@@ -205,7 +207,7 @@ func (p *keyedPair) start(ctx context.Context, a, b settings) error {
 
 // startEnd starts the program of one end.
 func (p *keyedPair) startEnd(ctx context.Context, e *keyed) (err error) {
-	if !e.warren {
+	if !e.ours {
 		e.charon, err = e.host.StartStrongSwan(ctx, e.text, e.options...)
 		if err == nil {
 			e.daemon = e.charon.Process
@@ -219,8 +221,7 @@ func (p *keyedPair) startEnd(ctx context.Context, e *keyed) (err error) {
 		return err
 	}
 	return e.daemon.Wait(ctx, "the engine to answer", func() error {
-		var s struct{ State string }
-		err := p.ask(ctx, e, &s, "status")
+		s, err := warren.NewClient(e.sock).Status(ctx)
 		if err == nil && s.State != "running" {
 			err = errors.New("not running yet")
 		}
@@ -228,29 +229,11 @@ func (p *keyedPair) startEnd(ctx context.Context, e *keyed) (err error) {
 	})
 }
 
-// ask asks an end's engine.
-func (p *keyedPair) ask(ctx context.Context, e *keyed, into any, args ...string) error {
-	out, err := exec.CommandContext(ctx, p.program, append(args, "--json", "--socket", e.sock)...).Output()
-	if err != nil {
-		return fmt.Errorf("warren %v: %w", args, err)
-	}
-	return json.Unmarshal(out, into)
-}
-
-// tell tells an end's engine something.
-func (p *keyedPair) tell(ctx context.Context, e *keyed, args ...string) error {
-	out, err := exec.CommandContext(ctx, p.program, append(args, "--socket", e.sock)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("warren %v: %w: %s", args, err, out)
-	}
-	return nil
-}
-
 // initiate brings the tunnel up from one end, and waits until packets cross.
 func (p *keyedPair) initiate(ctx context.Context, e *keyed) error {
 	var err error
-	if e.warren {
-		err = p.tell(ctx, e, "up", "peer")
+	if e.ours {
+		err = warren.NewClient(e.sock).Tunnel(ctx, "up", "peer", "")
 	} else {
 		err = e.charon.Initiate(ctx, "c")
 	}

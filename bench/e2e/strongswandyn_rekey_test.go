@@ -39,9 +39,9 @@ func (p *keyedPair) underTraffic(ctx context.Context, d time.Duration) (lost, se
 // rekeyed counts an end's log lines about new keys.
 func (e *keyed) rekeyed(ike bool) int {
 	switch {
-	case e.warren && ike:
+	case e.ours && ike:
 		return strings.Count(e.log(), "IKE SA was rekeyed")
-	case e.warren:
+	case e.ours:
 		return strings.Count(e.log(), "child SA was rekeyed")
 	case ike:
 		return strings.Count(e.log(), "rekeyed between")
@@ -148,7 +148,7 @@ func TestCollisions(t *testing.T) {
 
 // established counts an end's log lines about authenticated peers.
 func (e *keyed) established() int {
-	if e.warren {
+	if e.ours {
 		return strings.Count(e.log(), "peer is authenticated")
 	}
 	return strings.Count(e.log(), "established between")
