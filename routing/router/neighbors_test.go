@@ -154,7 +154,7 @@ func TestRandomChanges(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	w := newWorld(t, func(c *Config) { c.MultipathMax, c.MultipathAcrossAS = 2, true })
-	const neighbors, prefixes, steps = 4, 3000, 400
+	const neighbors, prefixes, steps = 4, 3000, 200
 	vias := []*route.Via{w.a, w.b, w.port}
 	peers := make([]*route.Peer, neighbors)
 	for i := range peers {
