@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
 	"github.com/warrenvpn/warren/tunnel/ike/message"
@@ -47,24 +48,62 @@ func (sa *ikeSA) handleAuth(payloads []message.Payload) reply {
 	return sa.authenticated(append(all, auth), payloads)
 }
 
-// identify finds the peer of an identity among those that may come from this address and agree to what IKE_SA_INIT chose.
-// idr is whom the initiator wants to speak with, if it said so.
+// identify finds the peer of an identity among those that may come from this address and agree to what IKE_SA_INIT chose;
+// those for which just this identity is configured come first. idr is whom the initiator wants to speak with, if it said so.
 func (sa *ikeSA) identify(id message.ID, idr *message.IDr) (*peer, error) {
-	why := fmt.Errorf("%w: %v: %w", errAuthentication, id, errNoPeer)
-	for _, p := range sa.e.candidates(sa.path) {
-		var err error
-		if c := p.cfg.Credentials; idr != nil && !c.IsLocalID(idr.ID) {
-			err = fmt.Errorf("our identity: asked for %v, wanted %v", idr.ID, c.LocalID())
-		} else if err = c.AcceptsID(id); err == nil {
-			_, err = proposal.Select(p.cfg.Proposals, sa.sec.choice.Answer(nil))
+	for _, template := range []bool{false, true} {
+		for _, p := range sa.e.byID[idKey(id)] {
+			if p.cfg.template() == template && p.at(sa.path) && sa.suits(p, id, idr) == nil {
+				return p, nil
+			}
 		}
+	}
+	var why refusals
+	for p := range sa.e.candidates(sa.path) {
+		err := sa.suits(p, id, idr)
 		if err == nil {
 			return p, nil
 		}
-		why = fmt.Errorf("%w: peer %q: %w", errAuthentication, p.cfg.Name, err)
+		if len(why) < maxRefusals {
+			why = append(why, fmt.Errorf("peer %q: %w", p.cfg.Name, err))
+		}
 	}
-	return nil, why
+	if len(why) == 0 {
+		return nil, fmt.Errorf("%w: %v: %w", errAuthentication, id, errNoPeer)
+	}
+	return nil, fmt.Errorf("%w: %w", errAuthentication, why)
 }
+
+// suits says why an initiator cannot be a peer, if it cannot.
+func (sa *ikeSA) suits(p *peer, id message.ID, idr *message.IDr) error {
+	c := p.cfg.Credentials
+	if idr != nil && !c.IsLocalID(idr.ID) {
+		return fmt.Errorf("our identity: asked for %v, wanted %v", idr.ID, c.LocalID())
+	}
+	if err := c.AcceptsID(id); err != nil {
+		return err
+	}
+	_, err := proposal.Select(p.cfg.Proposals, sa.sec.choice.Answer(nil))
+	return err
+}
+
+// refusals are why several peers were not chosen.
+type refusals []error
+
+// maxRefusals is how many of them are told.
+const maxRefusals = 4
+
+// Error tells them in one line.
+func (r refusals) Error() string {
+	var words []string
+	for _, err := range r {
+		words = append(words, err.Error())
+	}
+	return strings.Join(words, "; ")
+}
+
+// Unwrap gives each of them.
+func (r refusals) Unwrap() []error { return r }
 
 // authenticated establishes the IKE SA and adds what comes behind AUTH to the answer.
 func (sa *ikeSA) authenticated(answer, payloads []message.Payload) reply {

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // crowd is many peers between two nodes: sun takes anybody with an identity of its list.
@@ -72,5 +75,100 @@ func BenchmarkHandshake(b *testing.B) {
 				p.moon.all, p.sun.all, p.moon.logs, p.sun.logs = nil, nil, nil, nil
 			}
 		})
+	}
+}
+
+// BenchmarkResponder is what a core answers as responder, a thousand peers being configured: the initiator's share is not
+// counted. Compare its handshakes/s with charon's.
+func BenchmarkResponder(b *testing.B) {
+	const peers = 1000
+	for _, ike := range []string{"aes256gcm16-prfsha256-curve25519", "aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048",
+		"aes256gcm16-prfsha384-curve25519-ke1_mlkem768"} {
+		b.Run(ike, func(b *testing.B) {
+			p := crowd(b, ike, peers)
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			var spent time.Duration
+			n := 0
+			for b.Loop() {
+				name := fmt.Sprint("client", n%peers)
+				actions, err := p.moon.Initiate(p.now, name, "")
+				p.now = p.now.Add(time.Millisecond)
+				for err == nil && len(actions) > 0 {
+					answers := sends(actions)
+					p.moon.do(unsent(actions))
+					actions = nil
+					for _, s := range answers {
+						begun := cpuTime(b)
+						reply := p.sun.Receive(p.now, p.sun.addr, p.moon.addr, s.NATT, s.Datagram)
+						spent += cpuTime(b) - begun
+						p.sun.do(unsent(reply))
+						for _, r := range sends(reply) {
+							actions = append(actions, p.moon.Receive(p.now, p.moon.addr, p.sun.addr, r.NATT, r.Datagram)...)
+						}
+					}
+				}
+				if n++; err != nil || len(p.sun.sas) == 0 {
+					b.Fatal("it is not up: ", err)
+				}
+				if n%peers == 0 {
+					b.StopTimer()
+					p.empty(peers)
+					b.StartTimer()
+				}
+			}
+			b.ReportMetric(float64(n)/spent.Seconds(), "handshakes/s")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// cpuTime is what this thread has had of a core: others may use the machine too.
+func cpuTime(b *testing.B) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(ts.Nano())
+}
+
+// empty ends all IKE SAs.
+func (p *pair) empty(peers int) {
+	for i := range peers {
+		p.moon.must(p.moon.Terminate(p.now, fmt.Sprint("client", i), ""))
+	}
+	p.run(20 * time.Second)
+	for _, nd := range p.nodes {
+		nd.all, nd.logs = nil, nil
+		nd.keys = map[string]bool{}
+	}
+}
+
+func sends(actions []Action) (all []Send) {
+	for _, a := range actions {
+		if s, ok := a.(Send); ok {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+func unsent(actions []Action) []Action {
+	return slices.DeleteFunc(slices.Clone(actions), func(a Action) bool { _, is := a.(Send); return is })
+}
+
+// A thousand peers come up from nothing, in the time that the machine takes for both ends.
+func BenchmarkThousand(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		p := crowd(b, "aes256gcm16-prfsha256-curve25519", 1000)
+		b.StartTimer()
+		for i := range 1000 {
+			p.moon.must(p.moon.Initiate(p.now, fmt.Sprint("client", i), ""))
+		}
+		p.run(5 * time.Second)
+		if len(p.sun.sas) != 1000 {
+			b.Fatalf("%d are up", len(p.sun.sas))
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
+	"github.com/warrenvpn/warren/tunnel/ike/message"
 )
 
 // An Endpoint is all IKE SAs of one engine. It has one owner: no two of its methods may run at once. Times must not go back.
@@ -27,6 +28,8 @@ type Endpoint struct {
 	// byAddr has the peers with an address, templates those without, in the order in which they were added.
 	byAddr    map[netip.Addr][]*peer
 	templates []*peer
+	// byID has the peers for which one identity is configured, by that.
+	byID map[string][]*peer
 
 	sas map[uint64]*ikeSA // by our SPI; the dead are not in it
 	// inits finds the half-open IKE SA that an IKE_SA_INIT request made, for its retransmissions.
@@ -47,7 +50,7 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, err
 	}
 	return &Endpoint{
-		cfg: cfg, peers: map[string]*peer{}, byAddr: map[netip.Addr][]*peer{}, sas: map[uint64]*ikeSA{},
+		cfg: cfg, peers: map[string]*peer{}, byAddr: map[netip.Addr][]*peer{}, byID: map[string][]*peer{}, sas: map[uint64]*ikeSA{},
 		inits: map[initKey]*ikeSA{}, children: map[uint32]*child{},
 	}, nil
 }
@@ -108,6 +111,9 @@ func (e *Endpoint) AddPeer(now time.Time, cfg PeerConfig) ([]Action, error) {
 	} else {
 		e.byAddr[cfg.Remote] = append(e.byAddr[cfg.Remote], p)
 	}
+	if id, ok := cfg.Credentials.RemoteID(); ok {
+		e.byID[idKey(id)] = append(e.byID[idKey(id)], p)
+	}
 	return e.handle(now, p.begin), nil
 }
 
@@ -131,13 +137,19 @@ func (e *Endpoint) RemovePeer(now time.Time, name string) ([]Action, error) {
 		without := func(all []*peer) []*peer { return slices.DeleteFunc(all, func(o *peer) bool { return o == p }) }
 		if p.cfg.template() {
 			e.templates = without(e.templates)
-		} else if left := without(e.byAddr[p.cfg.Remote]); len(left) > 0 {
-			e.byAddr[p.cfg.Remote] = left
-		} else {
+		} else if e.byAddr[p.cfg.Remote] = without(e.byAddr[p.cfg.Remote]); len(e.byAddr[p.cfg.Remote]) == 0 {
 			delete(e.byAddr, p.cfg.Remote)
+		}
+		if id, ok := p.cfg.Credentials.RemoteID(); ok {
+			if e.byID[idKey(id)] = without(e.byID[idKey(id)]); len(e.byID[idKey(id)]) == 0 {
+				delete(e.byID, idKey(id))
+			}
 		}
 	}), nil
 }
+
+// idKey is an identity as the key of a map.
+func idKey(id message.ID) string { return string(rune(id.Type)) + string(id.Data) }
 
 func unknownPeer(name string) error { return fmt.Errorf("IKE peer %q: there is none", name) }
 

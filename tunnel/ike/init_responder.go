@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"iter"
 	"log/slog"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
@@ -102,16 +103,21 @@ func (e *Endpoint) logUnauthenticated(err error, format string, args ...any) {
 const maxNoise = 20
 
 // candidates are the peers that a message on this path may come from, the more specific first.
-func (e *Endpoint) candidates(path Path) []*peer {
-	var all []*peer
-	for _, some := range [][]*peer{e.byAddr[path.Remote.Addr()], e.templates} {
-		for _, p := range some {
-			if !p.cfg.Local.IsValid() || p.cfg.Local == path.Local.Addr() {
-				all = append(all, p)
+func (e *Endpoint) candidates(path Path) iter.Seq[*peer] {
+	return func(yield func(*peer) bool) {
+		for _, some := range [][]*peer{e.byAddr[path.Remote.Addr()], e.templates} {
+			for _, p := range some {
+				if p.at(path) && !yield(p) {
+					return
+				}
 			}
 		}
 	}
-	return all
+}
+
+// at says whether a message on a path may come from a peer.
+func (p *peer) at(path Path) bool {
+	return (p.cfg.template() || p.cfg.Remote == path.Remote.Addr()) && (!p.cfg.Local.IsValid() || p.cfg.Local == path.Local.Addr())
 }
 
 var errNoPeer = errors.New("no peer is configured for these addresses")
@@ -122,7 +128,7 @@ func (e *Endpoint) chooseInit(o *initOffer) (*peer, proposal.Choice, *message.No
 		return nil, proposal.Choice{}, &message.Notify{Type: t}, err
 	}
 	first := errNoPeer
-	for _, p := range e.candidates(o.path) {
+	for p := range e.candidates(o.path) {
 		choice, err := proposal.Select(p.cfg.Proposals, o.sa.Proposals)
 		if err != nil {
 			if first == errNoPeer {

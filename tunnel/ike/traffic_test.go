@@ -74,6 +74,8 @@ func TestNoPacketIsLost(t *testing.T) {
 		moon, sun    bool // who rekeys
 		child, ike   bool // what
 		reauth       bool
+		twice        bool
+		more         []string
 		messageDelay time.Duration
 	}{
 		{name: "child by one", moon: true, child: true},
@@ -86,6 +88,10 @@ func TestNoPacketIsLost(t *testing.T) {
 		{name: "all by both", moon: true, sun: true, ike: true, child: true},
 		{name: "reauthentication", reauth: true},
 		{name: "reauthentication, slow messages", reauth: true, messageDelay: 300 * time.Millisecond},
+		{name: "reauthentication, three children", reauth: true, more: []string{"web", "voice"}},
+		{name: "reauthentication, three children, slow messages, IKE rekeyed", reauth: true, sun: true, ike: true,
+			more: []string{"web", "voice"}, messageDelay: 300 * time.Millisecond},
+		{name: "initiated and made twice by both", twice: true, more: []string{"web"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPair(t, 20)
@@ -95,8 +101,13 @@ func TestNoPacketIsLost(t *testing.T) {
 					c.ReauthTime, c.RandTime = 7*time.Second, time.Second
 				}
 			}
+			severalChildren(p, tc.more...)
 			p.jitter = 2 * time.Millisecond
-			p.up()
+			if tc.twice {
+				p.twice()
+			} else {
+				p.up()
+			}
 			p.delay = max(p.delay, tc.messageDelay)
 			f := &flow{pair: p, delay: 10 * time.Millisecond}
 			for range 8 {
@@ -120,9 +131,26 @@ func TestNoPacketIsLost(t *testing.T) {
 				t.Errorf("authenticated %d times", len(find[IKEUp](p.sun)))
 			}
 			if !tc.reauth {
-				p.agree(1)
+				p.agree(len(p.moonCfg.Children))
+			}
+			if tc.twice && len(find[IKEDown](p.moon)) != 1 {
+				t.Error("there were not two IKE SAs")
 			}
 		})
+	}
+}
+
+// twice has both sides initiate at once, and then make the second child at once.
+func (p *pair) twice() {
+	p.add()
+	p.moon.must(p.moon.Initiate(p.now, "sun", "net"))
+	p.sun.must(p.sun.Initiate(p.now, "moon", "net"))
+	p.run(200 * time.Millisecond)
+	p.moon.must(p.moon.Initiate(p.now, "sun", "web"))
+	p.sun.must(p.sun.Initiate(p.now, "moon", "web"))
+	p.run(200 * time.Millisecond)
+	if len(p.moon.sas) != 4 || len(p.moon.ikes) != 2 {
+		p.t.Fatalf("%d children of %d IKE SAs, want 4 of 2", len(p.moon.sas), len(p.moon.ikes))
 	}
 }
 
