@@ -202,10 +202,16 @@ func (k *keying) childUp(sa *ike.ChildSA) {
 	t.alive(noSA)
 	k.log.Info("child SA is up", "tunnel", sa.Peer, "child", sa.Name, "suite", sa.Suite, "esn", sa.ESN, "udp", sa.Encap,
 		"local", fmt.Sprint(sa.Local), "remote", fmt.Sprint(sa.Remote))
-	if held := t.ipsec.TakeHeld(sa.Name); len(held) > 0 {
-		if err := k.s.plane.Inject(t.index, held); err != nil {
-			k.log.Error("packets that waited are lost", "tunnel", sa.Peer, "packets", len(held), "error", err)
-		}
+	k.release(t, t.ipsec.TakeHeld(sa.Name))
+}
+
+// release sends on what waited for a child SA.
+func (k *keying) release(t *tunnel, held []dataplane.Held) {
+	if len(held) == 0 {
+		return
+	}
+	if err := k.s.plane.Inject(t.index, held); err != nil {
+		k.log.Error("packets that waited are lost", "tunnel", t.cfg.Name, "packets", len(held), "error", err)
 	}
 }
 
@@ -282,7 +288,8 @@ func (k *keying) trap(a *ike.Trap) {
 		return
 	}
 	if !a.On {
-		t.ipsec.ClearTrap(a.Child)
+		// A worker may have caught another packet since the child came up.
+		k.release(t, t.ipsec.ClearTrap(a.Child))
 		return
 	}
 	for i := range t.cfg.IPsec.IKE.Children {
