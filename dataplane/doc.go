@@ -47,7 +47,7 @@
 //
 // # RFC coverage
 //
-// Done: RFC 1812 sections 4.2.2.7 (fragmentation), 4.3.2 (ICMP errors and their rate), 5.3.1 (TTL), 5.3.4 (what is not
-// forwarded); RFC 4443 section 2.4; RFC 8200 section 3 (hop limit); RFC 1191 and RFC 8201 as the router that answers.
+// Done: RFC 1812 sections 4.2.2.7 (fragmentation), 4.3.2 (ICMP errors and their rate), 5.3.1 (TTL), 5.3.4 and 5.3.7 (what is
+// not forwarded); RFC 4443 section 2.4; RFC 8200 section 3 (hop limit); RFC 1191 and RFC 8201 as the router that answers.
 // Not done: IPv4 options are forwarded unread, redirects are never sent, multicast is not forwarded but on a link.
 package dataplane
