@@ -267,6 +267,13 @@ func (s *site) fitPorts() {
 
 // release forgets the tunnels, when no worker uses them any more.
 func (s *site) release() {
+	for _, d := range s.wireguard {
+		if d.uapi != nil {
+			if err := d.uapi.Close(); err != nil {
+				s.log.Warn("socket for wg is not removed", "error", err)
+			}
+		}
+	}
 	for _, t := range s.allTunnels() {
 		t.Close()
 	}

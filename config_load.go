@@ -11,8 +11,12 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// LoadConfig reads a configuration and the files that it includes. Mistakes in it are ConfigErrors that has them all.
+// LoadConfig reads a configuration and the files that it includes. Mistakes in it are ConfigErrors that has them all. A file whose
+// name ends in .conf is one of wg-quick(8), and its mistakes are quick.Errors.
 func LoadConfig(path string) (*Config, error) {
+	if filepath.Ext(path) == quickSuffix {
+		return loadQuick(path)
+	}
 	data, err := readRegular(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)

@@ -33,7 +33,7 @@ func (s *site) openKernel() error {
 	for i := range s.cfg.VRFs {
 		cfg := &s.cfg.VRFs[i]
 		protect := s.protectedBy(cfg)
-		if cfg.Port.TUN == nil || cfg.Kernel == nil && len(protect) == 0 {
+		if cfg.Port.TUN == nil || cfg.Kernel == nil && len(protect) == 0 && s.cfg.WireGuard == nil { // wg(8) may add what is to be protected
 			continue
 		}
 		t, err := s.kernelOf(cfg)

@@ -16,7 +16,11 @@ import (
 	"github.com/warrenvpn/warren/routing/route"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
+	"github.com/warrenvpn/warren/tunnel/wireguard/uapi"
 )
+
+// sharedDevice is the name of the device whose key and port peers share; those of a tunnel's own have the tunnel's.
+const sharedDevice = "wireguard"
 
 // wireGuardSuite is what WireGuard seals with.
 const wireGuardSuite = "chacha20poly1305"
@@ -29,6 +33,8 @@ type wgDevice struct {
 	cfg     *WireGuardConfig
 	network Network
 	device  *wireguard.Device
+	// uapi serves wg(8), nil for nobody.
+	uapi *uapi.Server
 
 	// mu guards what wg(8) may change while the engine runs.
 	mu        sync.Mutex
@@ -42,7 +48,7 @@ type wgDevice struct {
 // openWireGuard opens the devices.
 func (s *site) openWireGuard(network Network) error {
 	if w := s.cfg.WireGuard; w != nil {
-		if _, err := s.openDevice("wireguard", w, network); err != nil {
+		if _, err := s.openDevice(sharedDevice, w, network); err != nil {
 			return fmt.Errorf("wireguard: %w", err)
 		}
 	}
@@ -70,7 +76,10 @@ func (s *site) openDevice(name string, cfg *WireGuardConfig, network Network) (d
 	if err != nil {
 		return nil, err
 	}
-	return d, d.use(d.underlays)
+	if err = d.use(d.underlays); err != nil {
+		return nil, err
+	}
+	return d, d.openUAPI()
 }
 
 // portTries is how often a port that is free for all addresses is looked for.
@@ -140,6 +149,7 @@ func (d *wgDevice) sockets() []dataplane.Underlay {
 func (d *wgDevice) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.watch(ctx) })
+	wg.Go(func() { d.serveUAPI(ctx) })
 	err := d.device.Run(ctx)
 	wg.Wait()
 	return err
@@ -148,7 +158,7 @@ func (d *wgDevice) run(ctx context.Context) error {
 // openPeer makes the tunnel of a configured peer, with its routes.
 func (s *site) openPeer(t *tunnel) error {
 	w := t.cfg.WireGuard
-	name := "wireguard"
+	name := sharedDevice
 	if w.Own != nil {
 		name = t.cfg.Name
 	}
@@ -157,6 +167,7 @@ func (s *site) openPeer(t *tunnel) error {
 	if err := d.addPeer(t); err != nil {
 		return err
 	}
+	d.peers[w.PublicKey] = t // nothing runs yet
 	s.tunnels = append(s.tunnels, t)
 	t.routeTunnel()
 	if w.CryptokeyRouting {
@@ -192,9 +203,6 @@ func (d *wgDevice) addPeer(t *tunnel) error {
 	}
 	t.device = d
 	t.allowed = &route.Peer{Source: route.Static, Name: t.cfg.Name}
-	d.mu.Lock()
-	d.peers[w.PublicKey] = t
-	d.mu.Unlock()
 	return nil
 }
 

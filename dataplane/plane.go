@@ -127,6 +127,7 @@ func (p *Plane) AddUnderlay(u Underlay, o Opener) error {
 	ws := make([]*worker, len(rs))
 	for i, r := range rs {
 		ws[i] = newWorker(p, fmt.Sprintf("%s/%d", u.Name(), i))
+		ws[i].underlay = u
 		ws[i].loop = (&inbound{worker: ws[i], underlay: u, opener: o, receiver: r}).run
 	}
 	if err := p.start(ws); err != nil {
@@ -138,13 +139,29 @@ func (p *Plane) AddUnderlay(u Underlay, o Opener) error {
 	return nil
 }
 
-// RemoveUnderlay closes an underlay, whose workers then end, and forgets it. Who still sends through it sends into the void.
+// RemoveUnderlay closes an underlay, waits for its workers to end and forgets it. Who still sends through it sends into the
+// void.
 func (p *Plane) RemoveUnderlay(u Underlay) error {
 	p.mu.Lock()
 	p.own.remove(u)
 	p.closers = slices.DeleteFunc(p.closers, func(c closer) bool { return c == closer(u) })
+	var ending []*worker
+	for i, w := range p.workers {
+		switch {
+		case w == nil || w.underlay != u:
+		case p.running:
+			ending = append(ending, w)
+		default:
+			p.workers[i] = nil
+			p.pending = slices.DeleteFunc(p.pending, func(o *worker) bool { return o == w })
+		}
+	}
 	p.mu.Unlock()
-	if err := u.Close(); err != nil {
+	err := u.Close()
+	for _, w := range ending {
+		<-w.gone
+	}
+	if err != nil {
 		return fmt.Errorf("remove underlay %s: %w", u.Name(), err)
 	}
 	return nil
@@ -196,6 +213,7 @@ func (p *Plane) work(w *worker) {
 		p.gone[r].Add(w.counters.drops[r].Load())
 	}
 	p.workers[w.ctx.Worker] = nil
+	close(w.gone)
 	if err != nil && !errors.Is(err, ErrClosed) {
 		select {
 		case p.failed <- fmt.Errorf("worker %s: %w", w.name, err):

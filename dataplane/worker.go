@@ -15,6 +15,10 @@ type worker struct {
 	name  string
 	loop  func() error
 	ctx   Ctx
+	// underlay is what it receives from; nil for a port's.
+	underlay Underlay
+	// gone is closed when it has ended.
+	gone chan struct{}
 	// counters is what ctx.Counters points to.
 	counters *Counters
 	look     lookup
@@ -29,7 +33,7 @@ type worker struct {
 }
 
 func newWorker(p *Plane, name string) *worker {
-	w := &worker{plane: p, name: name, counters: &Counters{tunnels: &p.tunnels}}
+	w := &worker{plane: p, name: name, gone: make(chan struct{}), counters: &Counters{tunnels: &p.tunnels}}
 	w.ctx = Ctx{Tx: newTx(w.counters), Counters: w.counters}
 	w.replies = newReplies(p.now)
 	return w

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/warrenvpn/warren"
+	"github.com/warrenvpn/warren/tunnel/wireguard/quick"
 )
 
 func main() {
@@ -38,7 +39,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "warren: %v\n", err)
 	var bad warren.ConfigErrors
 	var usage usageError
-	if errors.As(err, &bad) || errors.As(err, &usage) {
+	var badQuick quick.Errors
+	if errors.As(err, &bad) || errors.As(err, &badQuick) || errors.As(err, &usage) {
 		return 2
 	}
 	return 1
@@ -70,6 +72,8 @@ privilege. Try "warren demo" first: three sites in one process.`,
 	root.AddCommand(newRun(), newCheck(), newDemo())
 	root.AddCommand(newStatus(), newTunnels(), newSAs(), newRoutes(), newBGP(), newExplain(), newDrops(), newForward())
 	root.AddCommand(newTunnelCommands()...)
+	root.AddCommand(newImport())
+	root.AddCommand(newKeyCommands()...)
 	for _, c := range root.Commands() {
 		c.Args = usageArgs(c.Args)
 	}

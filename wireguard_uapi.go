@@ -1,0 +1,375 @@
+package warren
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/warrenvpn/warren/routing/route"
+	"github.com/warrenvpn/warren/routing/router"
+	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
+	"github.com/warrenvpn/warren/tunnel/wireguard/uapi"
+)
+
+// openUAPI makes the socket that wg(8) talks to. Where nobody has asked for it, it may fail.
+func (d *wgDevice) openUAPI() error {
+	name := d.cfg.Interface
+	if name == "" {
+		name = d.deviceName()
+	}
+	if name == "" || name == NoInterface {
+		return nil
+	}
+	var err error
+	d.uapi, err = uapi.Listen(name, wgControl{d}, uapi.Options{Report: func(err error) { d.log.Warn("refused to wg", "error", err) }})
+	if err != nil && d.cfg.Interface == "" && errors.Is(err, fs.ErrPermission) {
+		d.log.Info("wg cannot show and change the engine: its directory cannot be written to", "error", err)
+		return nil
+	}
+	return err
+}
+
+// deviceName is that of the TUN device beside the peers, if there is one.
+func (d *wgDevice) deviceName() string {
+	v, err := d.home()
+	if d.name != sharedDevice || err != nil || v.cfg.Port.TUN == nil || v.port == nil {
+		return ""
+	}
+	return v.port.Name()
+}
+
+// home is the vrf that peers belong to which come by wg(8).
+func (d *wgDevice) home() (*vrf, error) {
+	if t := d.s.tunnelConfig(d.name); d.name != sharedDevice && t != nil {
+		return d.s.vrfNamed(t.VRF), nil
+	}
+	name := d.cfg.VRF
+	if name == "" && len(d.s.vrfs) == 1 {
+		return d.s.vrfs[0], nil
+	}
+	if v := d.s.vrfNamed(name); v != nil {
+		return v, nil
+	}
+	return nil, errors.New("wireguard.vrf does not say which vrf new peers belong to")
+}
+
+func (s *site) tunnelConfig(name string) *TunnelConfig {
+	for i := range s.cfg.Tunnels {
+		if s.cfg.Tunnels[i].Name == name {
+			return &s.cfg.Tunnels[i]
+		}
+	}
+	return nil
+}
+
+// serveUAPI serves wg(8) until ctx ends. The protocol asks to end when the socket's file is removed; an engine does not, it has
+// other things to do.
+func (d *wgDevice) serveUAPI(ctx context.Context) {
+	if d.uapi == nil {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() { _ = d.uapi.Close() })
+	defer stop()
+	if err := d.uapi.Serve(); err != nil && ctx.Err() == nil {
+		d.log.Warn("wg can no longer talk to the engine", "error", err)
+	}
+}
+
+// wgControl is a device as wg(8) sees it.
+type wgControl struct{ d *wgDevice }
+
+// Get implements uapi.Device.
+func (c wgControl) Get() (uapi.State, error) {
+	d := c.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.state(func(*tunnel) bool { return true }), nil
+}
+
+// state is the device with those of its peers that are wanted. The caller holds mu.
+func (d *wgDevice) state(wanted func(*tunnel) bool) uapi.State {
+	s := uapi.State{PrivateKey: uapi.Key(d.key), ListenPort: d.port, FwMark: d.mark}
+	for key, t := range d.peers {
+		if !wanted(t) {
+			continue
+		}
+		p := t.peer.Status()
+		allowed := p.AllowedIPs
+		if allowed == nil {
+			allowed = everything[:]
+		}
+		s.Peers = append(s.Peers, uapi.PeerState{PublicKey: uapi.PublicKey(key), PresharedKey: uapi.Key(p.PresharedKey), Endpoint: p.Endpoint,
+			PersistentKeepalive: uint16(p.PersistentKeepalive / time.Second), AllowedIPs: slices.Clone(allowed), LastHandshake: p.LastHandshake,
+			RxBytes: p.ReceivedBytes, TxBytes: p.SentBytes})
+	}
+	slices.SortFunc(s.Peers, func(a, b uapi.PeerState) int { return slices.Compare(a.PublicKey[:], b.PublicKey[:]) })
+	return s
+}
+
+// Set implements uapi.Device. Peers with cryptokey routing, which all have that come by wg(8), share one space of allowed
+// addresses; each other peer has one of its own, a filter.
+func (c wgControl) Set(change uapi.Change) error {
+	d := c.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	exclusive := func(t *tunnel) bool { return t.cfg.WireGuard.CryptokeyRouting }
+	before := d.state(exclusive)
+	own := change
+	own.Peers = slices.DeleteFunc(slices.Clone(change.Peers), func(p uapi.PeerChange) bool {
+		t := d.peers[handshake.PublicKey(p.PublicKey)]
+		return t != nil && !exclusive(t)
+	})
+	after := before.Apply(own)
+	if err := d.check(before, after); err != nil {
+		return err
+	}
+	if err := d.settings(before, after); err != nil {
+		return err
+	}
+	for key, t := range d.peers {
+		if exclusive(t) {
+			continue
+		}
+		one := d.state(func(o *tunnel) bool { return o == t })
+		alone := uapi.Change{ReplacePeers: change.ReplacePeers, Peers: slices.DeleteFunc(slices.Clone(change.Peers), func(p uapi.PeerChange) bool {
+			return handshake.PublicKey(p.PublicKey) != key
+		})}
+		d.change(one, one.Apply(alone), t.vrf)
+	}
+	v, _ := d.home() // checked
+	d.change(before, after, v)
+	return nil
+}
+
+// check sees that a change can be made.
+func (d *wgDevice) check(before, after uapi.State) error {
+	if after.PrivateKey.IsZero() {
+		return fmt.Errorf("%w: an engine needs a private key", syscall.EINVAL)
+	}
+	if _, err := d.home(); err != nil && len(after.Peers) > len(before.Peers) {
+		return fmt.Errorf("%w: %w", syscall.EINVAL, err)
+	}
+	for _, p := range after.Peers {
+		for _, a := range p.AllowedIPs {
+			if a.Addr().Is4In6() {
+				return fmt.Errorf("%w: allowed address %v is IPv4 in IPv6 clothes", syscall.EINVAL, a)
+			}
+		}
+	}
+	return nil
+}
+
+// settings changes the key, the port and the mark.
+func (d *wgDevice) settings(before, after uapi.State) error {
+	if after.ListenPort != before.ListenPort || after.FwMark != before.FwMark {
+		if err := d.rebind(after.ListenPort, after.FwMark); err != nil {
+			return err
+		}
+	}
+	if after.PrivateKey == before.PrivateKey {
+		return nil
+	}
+	key := handshake.PrivateKey(after.PrivateKey)
+	if own := d.peers[key.Public()]; own != nil { // no peer has the device's own key: wg(8) says that it goes
+		d.removePeer(own)
+	}
+	if err := d.device.SetPrivateKey(key); err != nil {
+		return err
+	}
+	d.key = key
+	return nil
+}
+
+// rebind moves the device to another port or mark. Where the port cannot be had everything stays as it is.
+func (d *wgDevice) rebind(port uint16, mark uint32) error {
+	if port != d.port && port != 0 && d.network == nil && d.s.cfg.Underlay.NetNS == "" {
+		for _, u := range d.underlays {
+			probe, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(u.Local().Addr(), port)))
+			if err != nil {
+				return err
+			}
+			_ = probe.Close()
+		}
+	}
+	if err := d.closeSockets(); err != nil {
+		return err
+	}
+	opened, err := d.open(port, mark)
+	if err == nil {
+		d.mark = mark
+	} else {
+		var again error
+		if opened, again = d.open(d.port, d.mark); again != nil {
+			d.log.Error("the port was lost", "port", d.port, "error", again)
+		}
+	}
+	d.underlays = opened
+	return errors.Join(err, d.use(opened))
+}
+
+// closeSockets ends the device's underlays. Its peers keep their endpoints.
+func (d *wgDevice) closeSockets() (err error) {
+	for _, u := range d.underlays {
+		err = errors.Join(err, d.s.plane.RemoveUnderlay(u))
+		d.device.RemoveUnderlay(u)
+	}
+	d.underlays = nil
+	return err
+}
+
+// change makes of some peers what they are to be. What is new belongs to v.
+func (d *wgDevice) change(before, after uapi.State, v *vrf) {
+	old := map[uapi.PublicKey]*uapi.PeerState{}
+	for i := range before.Peers {
+		old[before.Peers[i].PublicKey] = &before.Peers[i]
+	}
+	gone, come := allowedBy(before), allowedBy(after)
+	for i := range after.Peers {
+		p := &after.Peers[i]
+		t, was := d.peers[handshake.PublicKey(p.PublicKey)], old[p.PublicKey]
+		delete(old, p.PublicKey)
+		if was == nil {
+			d.welcome(p, v)
+		} else {
+			d.changePeer(t, was, p)
+		}
+	}
+	for key := range old {
+		d.removePeer(d.peers[handshake.PublicKey(key)])
+	}
+	for p := range come {
+		if gone[p] {
+			delete(gone, p)
+		} else {
+			d.protect(v, p, true)
+		}
+	}
+	for p := range gone {
+		d.protect(v, p, false)
+	}
+}
+
+func allowedBy(s uapi.State) map[netip.Prefix]bool {
+	all := map[netip.Prefix]bool{}
+	for i := range s.Peers {
+		for _, p := range s.Peers[i].AllowedIPs {
+			all[p] = true
+		}
+	}
+	return all
+}
+
+// welcome makes the tunnel of a peer that came by wg(8): its allowed addresses are its routes.
+func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf) {
+	key := handshake.PublicKey(p.PublicKey)
+	taken := map[string]bool{}
+	for _, t := range d.s.allTunnels() {
+		taken[t.cfg.Name] = true
+	}
+	cfg := &TunnelConfig{Name: peerName(key.String(), taken), VRF: v.name, AllowedIPs: nonNil(p.AllowedIPs), WireGuard: &WireGuardPeerConfig{PublicKey: key,
+		PersistentKeepalive: time.Duration(p.PersistentKeepalive) * time.Second, CryptokeyRouting: true}}
+	if !p.PresharedKey.IsZero() {
+		cfg.WireGuard.PresharedKey = p.PresharedKey[:]
+	}
+	cfg.WireGuard.Endpoint = EndpointConfig{Addr: p.Endpoint.Addr(), Port: p.Endpoint.Port()}
+	t := &tunnel{cfg: cfg, vrf: v, troubles: map[string]bool{}}
+	if err := d.addPeer(t); err != nil {
+		d.log.Error("peer cannot be added", "peer", key, "error", err)
+		return
+	}
+	d.peers[key] = t
+	t.allow(nil, cfg.AllowedIPs)
+	d.s.mu.Lock()
+	d.s.tunnels = append(slices.Clip(d.s.tunnels), t)
+	d.s.mu.Unlock()
+	d.log.Info("peer was added", "tunnel", cfg.Name)
+}
+
+// nonNil tells no allowed addresses from all.
+func nonNil(p []netip.Prefix) []netip.Prefix { return append([]netip.Prefix{}, p...) }
+
+// changePeer makes one peer what it is to be.
+func (d *wgDevice) changePeer(t *tunnel, was, is *uapi.PeerState) {
+	if is.PresharedKey != was.PresharedKey {
+		t.peer.SetPresharedKey(handshake.PresharedKey(is.PresharedKey))
+	}
+	if is.Endpoint != was.Endpoint {
+		t.peer.SetEndpoint(is.Endpoint)
+	}
+	if is.PersistentKeepalive != was.PersistentKeepalive {
+		t.peer.SetPersistentKeepalive(time.Duration(is.PersistentKeepalive) * time.Second)
+	}
+	if slices.Equal(is.AllowedIPs, was.AllowedIPs) {
+		return
+	}
+	if err := t.peer.SetAllowedIPs(nonNil(is.AllowedIPs)); err != nil {
+		d.log.Error("allowed addresses cannot be set", "tunnel", t.cfg.Name, "error", err)
+		return
+	}
+	if t.cfg.WireGuard.CryptokeyRouting {
+		t.allow(was.AllowedIPs, is.AllowedIPs)
+	}
+}
+
+// allow has a peer's routes follow its allowed addresses.
+func (t *tunnel) allow(was, is []netip.Prefix) {
+	var changes []router.Change
+	for _, p := range was {
+		if !slices.Contains(is, p) {
+			changes = append(changes, router.Change{Prefix: p, Path: route.Path{Peer: t.allowed}, Withdraw: true})
+		}
+	}
+	for _, p := range is {
+		if !slices.Contains(was, p) {
+			changes = append(changes, router.Change{Prefix: p, Path: route.Path{Peer: t.allowed, Via: t.via}})
+		}
+	}
+	t.vrf.router.Offer(changes...)
+}
+
+// removePeer takes a peer away, for good also where it was configured.
+func (d *wgDevice) removePeer(t *tunnel) {
+	delete(d.peers, t.cfg.WireGuard.PublicKey)
+	for _, p := range []*route.Peer{t.allowed, t.static, t.connected, t.selectors} {
+		t.vrf.router.RemovePeer(p)
+	}
+	d.s.mu.Lock()
+	d.s.tunnels = slices.DeleteFunc(slices.Clone(d.s.tunnels), func(o *tunnel) bool { return o == t })
+	d.s.mu.Unlock()
+	t.peer.Close()
+	d.s.plane.RemoveTunnel(t.index)
+	d.log.Info("peer was removed", "tunnel", t.cfg.Name)
+}
+
+// protect begins or ends the protection of a prefix that is allowed to a peer: without the peer it is refused, and does not
+// leave in the clear.
+func (d *wgDevice) protect(v *vrf, p netip.Prefix, on bool) {
+	if v == nil || slices.Contains(v.protected, p) {
+		return
+	}
+	change := v.router.Protect
+	if !on {
+		change = v.router.Unprotect
+	}
+	change(p)
+	if p.Bits() == 0 || v.cfg.Port.TUN == nil {
+		return
+	}
+	t, err := d.s.kernelOf(v.cfg)
+	switch {
+	case err != nil:
+	case on:
+		err = t.table.Protect(p)
+	default:
+		err = t.table.Unprotect(p)
+	}
+	if err != nil {
+		d.log.Error("prefix is not protected in the kernel", "prefix", p, "error", err)
+	}
+}
