@@ -150,31 +150,63 @@ func (d *Device) tell() {
 	}
 }
 
+// handling is a handshake message on which the work was done that needs no order.
+type handling struct {
+	via   dataplane.Underlay
+	size  int
+	ready handshake.Prepared
+}
+
+// handleAtOnce is how many messages of no use, which take no time, are handled together: under a flood most of them earn a cookie.
+const handleAtOnce = 32
+
 // shakeHands works on handshake messages. What takes long of it is done without holding the machine.
 func (d *Device) shakeHands(ctx context.Context) {
+	var hands [handleAtOnce]handling
 	for {
+		n := 0
 		select {
 		case <-ctx.Done():
 			return
 		case m := <-d.inbox:
-			d.handle(&m)
+			hands[0], n = d.prepare(&m), 1
 		}
+	more:
+		for n < len(hands) && hands[n-1].ready.Drop() != handshake.None {
+			select {
+			case m := <-d.inbox:
+				hands[n] = d.prepare(&m)
+				n++
+			default:
+				break more
+			}
+		}
+		d.commit(hands[:n])
 	}
 }
 
-func (d *Device) handle(m *message) {
+func (d *Device) prepare(m *message) handling {
 	now := d.now()
-	ready := d.hs.Prepare(now, m.bytes[:m.n], m.from, d.underLoad(now))
-	drop := handshake.Stale
+	return handling{m.underlay, int(m.n), d.hs.Prepare(now, m.bytes[:m.n], m.from, d.underLoad(now))}
+}
+
+func (d *Device) commit(hands []handling) {
 	d.mu.Lock()
-	if d.serves(m.underlay) {
-		d.via, d.size = m.underlay, int(m.n)
-		drop = d.hs.Commit(d.now(), ready) // now may only go forward, so it is taken by who owns the machine
-		d.obey()
-		d.via, d.size = nil, 0
+	now := d.now() // which may only go forward, so it is taken by who owns the machine
+	for i := range hands {
+		h := &hands[i]
+		drop := handshake.Stale
+		if d.serves(h.via) {
+			d.via, d.size = h.via, h.size
+			drop = d.hs.Commit(now, h.ready)
+			d.carryOut()
+		}
+		d.drops[drop].Add(1)
 	}
+	d.via, d.size = nil, 0
+	d.flush()
 	d.unlock()
-	d.drops[drop].Add(1)
+	clear(hands)
 }
 
 // underLoad says whether there are more handshake messages than can be worked on (paper, section 5.3).
@@ -189,6 +221,12 @@ func (d *Device) underLoad(now time.Time) bool {
 
 // obey carries out what the machine wants done. The caller holds mu.
 func (d *Device) obey() {
+	d.carryOut()
+	d.flush()
+}
+
+// carryOut is obey, but for sending handshake messages.
+func (d *Device) carryOut() {
 	var flushed *Peer // packets went to it just now, which do for a keepalive
 	for _, a := range d.hs.Actions() {
 		switch a := a.(type) {
@@ -216,6 +254,7 @@ func (d *Device) obey() {
 	}
 }
 
+// sendHandshake lets the next flush send a message.
 func (d *Device) sendHandshake(a handshake.Send) {
 	var path *dataplane.Path
 	f := dataplane.Frame{Data: a.Bytes, TOS: handshakeTOS}
@@ -225,12 +264,37 @@ func (d *Device) sendHandshake(a handshake.Send) {
 		p.sent += uint64(len(a.Bytes))
 	}
 	if a.To.IsValid() {
-		path = &dataplane.Path{Underlay: d.via, Remote: a.To}
+		path = d.pathBack(a.To)
 	}
 	if path != nil {
 		f.Path = path
-		d.send(path.Underlay, []dataplane.Frame{f})
+		d.unsent = append(d.unsent, f)
 	}
+}
+
+// pathBack is the path back to where the message in hand came from. Many from there, as in a flood, have one path, so that what they
+// earn can leave together.
+func (d *Device) pathBack(to netip.AddrPort) *dataplane.Path {
+	if n := len(d.unsent); n > 0 {
+		if last := d.unsent[n-1].Path; last.Underlay == d.via && last.Remote == to {
+			return last
+		}
+	}
+	return &dataplane.Path{Underlay: d.via, Remote: to}
+}
+
+// flush sends the handshake messages, those that go through the same underlay together. The caller holds mu.
+func (d *Device) flush() {
+	for rest := d.unsent; len(rest) > 0; {
+		u, n := rest[0].Path.Underlay, 1
+		for n < len(rest) && rest[n].Path.Underlay == u {
+			n++
+		}
+		d.send(u, rest[:n])
+		rest = rest[n:]
+	}
+	clear(d.unsent)
+	d.unsent = d.unsent[:0]
 }
 
 // sendKeepalive sends an empty transport message.

@@ -63,7 +63,8 @@ type Device struct {
 	all       map[*Peer]struct{}
 	armed     time.Time // when control wakes up next; zero is when it is poked
 	events    []event   // to be told by control, in order
-	// via and size are of the handshake message in hand, if any.
+	unsent    []dataplane.Frame
+	// via and size are of the handshake message in hand, if any; unsent is empty while mu is free.
 	via  dataplane.Underlay
 	size int
 }

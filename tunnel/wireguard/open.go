@@ -64,7 +64,8 @@ func (d *Device) Open(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.Tr
 	d.openRun(ctx, s, kp, u, tr, out)
 }
 
-// other takes a datagram that is not transport data: a handshake message goes to the queue, if that has room.
+// other takes a datagram that is not transport data: a handshake message of somebody who knows our public key goes to the queue,
+// if that has room. To see that takes less than to have somebody else see it.
 func (d *Device) other(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.Train, b []byte) {
 	kind, ok := handshake.TypeOf(b)
 	if !ok || kind == handshake.TypeTransport {
@@ -73,6 +74,10 @@ func (d *Device) other(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.T
 			r = packet.FrameShort
 		}
 		ctx.Counters.Drop(r, 0, 1)
+		return
+	}
+	if !d.hs.Knocks(b) {
+		d.drops[handshake.BadMAC1].Add(1)
 		return
 	}
 	m := message{underlay: u, from: tr.Remote, n: uint8(len(b))}

@@ -76,8 +76,12 @@ func (d *doorman) knocks(b []byte) bool {
 	return subtle.ConstantTimeCompare(m.sum[:], b[end:end+macSize]) == 1
 }
 
-// proves says that mac2 is right: whoever sent the message has a cookie of ours for its address.
+// proves says that mac2 is right: whoever sent the message has a cookie of ours for its address. Who has none says so by zeros
+// (paper, section 5.4.4).
 func (d *doorman) proves(now time.Time, b []byte, from netip.AddrPort) bool {
+	if mac(b[len(b)-macSize:]) == (mac{}) {
+		return false
+	}
 	cookie, ok := d.cookie(now, from, false)
 	if !ok {
 		return false

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"time"
 
@@ -49,6 +50,23 @@ type exchange struct {
 	// untilStatic counts down the exchanges with our static key: the initiator's first and the responder's second is the one
 	// with the other's static key.
 	untilStatic int
+	hashes      [hashesAtOnce]hash.Hash
+	hashed      int
+}
+
+// hashesAtOnce is how many hashes are in use at the same time at the most: two for each of the four HMACs of an HKDF.
+const hashesAtOnce = 8
+
+// Hash hands out the same few hashes in turn, since a handshake wants many and keeps none.
+func (x *exchange) Hash() hash.Hash {
+	h := &x.hashes[x.hashed%hashesAtOnce]
+	x.hashed++
+	if *h == nil {
+		*h = x.CipherSuite.Hash()
+	} else {
+		(*h).Reset()
+	}
+	return *h
 }
 
 var (

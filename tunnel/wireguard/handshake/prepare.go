@@ -32,6 +32,14 @@ type answer struct {
 	keys   transportKeys
 }
 
+// Knocks says whether a datagram may be a handshake message to us: it has the size of one and, but for cookie replies, mac1 of
+// somebody who knows our public key. It takes about a microsecond and allocates nothing, so a flood may be asked. Any goroutine
+// may ask, and Prepare asks again.
+func (d *Device) Knocks(b []byte) bool {
+	kind, ok := TypeOf(b)
+	return ok && kind != TypeTransport && (kind == TypeCookieReply || d.id.Load().door.knocks(b))
+}
+
 // Prepare does the part of HandleMessage that takes long and may be done beside others: it checks the MACs, and of an initiation
 // also computes the answer (four multiplications on the curve, of which one is enough to refuse a stranger). It may be called from any
 // goroutine; b is not kept.

@@ -91,7 +91,7 @@ func (w *theirs) until(what string, so func() bool) {
 			w.receive(b, address(1))
 		case b := <-w.tun.Inbound:
 			w.got = append(w.got, b)
-		case <-time.After(30 * time.Millisecond):
+		case <-time.After(400 * time.Millisecond): // wireguard-go has nothing to say, however busy the machine is
 			if due := w.d.Deadline(); !due.IsZero() && !w.patient {
 				w.jump += max(0, due.Sub(w.clock()))
 			}
