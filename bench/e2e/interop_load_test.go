@@ -16,14 +16,14 @@ import (
 	"github.com/warrenvpn/warren/bench/lab"
 )
 
-// gate is one of two engines with a tunnel between them, through which they speak BGP.
-type gate struct {
+// loadedEnd is one of two engines with a tunnel between them, through which they speak BGP.
+type loadedEnd struct {
 	inside *lab.Host
 	proc   *lab.Process
 	client *warren.Client
 }
 
-const gateConfig = `underlay: {addresses: [%q]}
+const loadedConfig = `underlay: {addresses: [%q]}
 vrfs:
   main:
     port: {tun: warren0, netns: %q, addresses: [10.%d.0.1/16]}
@@ -43,8 +43,8 @@ tunnels:
     bgp: {neighbor_as: %d}
 `
 
-// newGates starts two engines; a route to the network of the other comes over BGP.
-func newGates(ctx context.Context, t *testing.T) (gates [2]*gate) {
+// newLoadedEnds starts two engines; a route to the network of the other comes over BGP.
+func newLoadedEnds(ctx context.Context, t *testing.T) (both [2]*loadedEnd) {
 	t.Helper()
 	l, program := lab.ForTest(t, "ip", "iperf3"), build(t)
 	fail := func(err error) {
@@ -57,20 +57,20 @@ func newGates(ctx context.Context, t *testing.T) (gates [2]*gate) {
 	fail(err)
 	outside, addrs := [2]*lab.Host{a, b}, [2]string{"192.0.2.1", "192.0.2.2"}
 	spis, keys := [2]string{"0x1001", "0x1002"}, [2]string{"0x000102030405060708090a0b0c0d0e0f10111213", "0x202122232425262728292a2b2c2d2e2f30313233"}
-	for i := range gates {
-		g := new(gate)
+	for i := range both {
+		g := new(loadedEnd)
 		g.inside, err = l.Host(fmt.Sprint("i", i))
 		fail(err)
 		conf, socket := filepath.Join(l.Dir(), fmt.Sprint(i, ".yaml")), filepath.Join(l.Dir(), fmt.Sprint(i, ".sock"))
 		far := 1 - i
-		text := fmt.Sprintf(gateConfig, addrs[i], g.inside.Namespace, 1+i, 65001+i, 1+i, addrs[far], spis[i], keys[i], spis[far], keys[far], i, 65001+far)
+		text := fmt.Sprintf(loadedConfig, addrs[i], g.inside.Namespace, 1+i, 65001+i, 1+i, addrs[far], spis[i], keys[i], spis[far], keys[far], i, 65001+far)
 		fail(os.WriteFile(conf, []byte(text), 0o600))
 		g.proc, err = outside[i].Start(program, "run", "--socket", socket, conf)
 		fail(err)
 		g.client = warren.NewClient(socket)
-		gates[i] = g
+		both[i] = g
 	}
-	for _, g := range gates {
+	for _, g := range both {
 		fail(g.proc.Wait(ctx, "BGP through the tunnel", func() error {
 			n, err := g.neighbor(ctx)
 			if err == nil && n.Used != 1 {
@@ -80,10 +80,10 @@ func newGates(ctx context.Context, t *testing.T) (gates [2]*gate) {
 		}))
 		fail(g.inside.IP("route", "add", "10.0.0.0/8", "dev", "warren0"))
 	}
-	return gates
+	return both
 }
 
-func (g *gate) neighbor(ctx context.Context) (warren.NeighborStatus, error) {
+func (g *loadedEnd) neighbor(ctx context.Context) (warren.NeighborStatus, error) {
 	all, err := g.client.Neighbors(ctx)
 	if err == nil && len(all) != 1 {
 		err = errors.New("no neighbor")
@@ -102,9 +102,9 @@ func TestHeavyTraffic(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	gates := newGates(ctx, t)
+	both := newLoadedEnds(ctx, t)
 	var before [2]warren.NeighborStatus
-	for i, g := range gates {
+	for i, g := range both {
 		var err error
 		if before[i], err = g.neighbor(ctx); err != nil {
 			t.Fatal(err)
@@ -112,9 +112,9 @@ func TestHeavyTraffic(t *testing.T) {
 	}
 	var flows sync.WaitGroup
 	var lost [2]float64
-	for i, g := range gates {
+	for i, g := range both {
 		flows.Go(func() {
-			traffic := lab.Traffic{Server: gates[1-i].inside, Addr: fmt.Sprintf("10.%d.0.1", 2-i), Time: 9 * time.Second}
+			traffic := lab.Traffic{Server: both[1-i].inside, Addr: fmt.Sprintf("10.%d.0.1", 2-i), Time: 9 * time.Second}
 			trial, err := g.inside.UDPTrial(ctx, traffic, 1200, 1e6)
 			if err != nil {
 				t.Error(err)
@@ -126,7 +126,7 @@ func TestHeavyTraffic(t *testing.T) {
 	if flows.Wait(); lost[0]+lost[1] == 0 {
 		t.Error("nothing was lost: that was no heavy traffic")
 	}
-	for i, g := range gates {
+	for i, g := range both {
 		n, err := g.neighbor(ctx)
 		if err != nil {
 			t.Fatal(err)
