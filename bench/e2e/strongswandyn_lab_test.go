@@ -24,9 +24,10 @@ import (
 type keyed struct {
 	host, inside *lab.Host
 	outer, inner netip.Addr
-	ours         bool   // warren, else charon
-	conf, sock   string // of warren: files
-	text         string // of the configuration
+	seen         netip.Addr // its outer address as the peer sees it
+	ours         bool       // warren, else charon
+	conf, sock   string     // of warren: files
+	text         string     // of the configuration
 	options      []string
 	daemon       *lab.Process
 	charon       *lab.StrongSwan
@@ -67,6 +68,7 @@ type settings struct {
 	// ipsec and child are lines of warren's mappings, conn and children of charon's connection and child.
 	ipsec, child    string
 	start, engine   string // warren's start_action, none if empty; its mapping ike
+	encap           string // of warren; always if empty
 	conn, charChild string
 	options         []string // of charon itself
 }
@@ -102,12 +104,15 @@ func (p *keyedPair) build(k kinds, between *middleOptions) error {
 	if p.a, err = p.end(a, k.a, outerA, "10.1.0.1"); err != nil {
 		return err
 	}
+	if between != nil && between.nat {
+		p.a.seen = netip.MustParseAddr(middleOutside)
+	}
 	p.b, err = p.end(b, k.b, outerB, "10.2.0.1")
 	return err
 }
 
 func (p *keyedPair) end(h *lab.Host, ours bool, outer, inner string) (*keyed, error) {
-	e := &keyed{host: h, inside: h, outer: netip.MustParseAddr(outer), inner: netip.MustParseAddr(inner), ours: ours}
+	e := &keyed{host: h, inside: h, outer: netip.MustParseAddr(outer), seen: netip.MustParseAddr(outer), inner: netip.MustParseAddr(inner), ours: ours}
 	if !ours {
 		return e, h.AddAddress("lo", inner+"/32")
 	}
@@ -144,7 +149,7 @@ tunnels:
       psk: "a secret of tests, long enough"
       proposals: aes128gcm16-prfsha256-curve25519
       esp_proposals: aes128gcm16
-      encap: always
+      encap: %[13]s
       start_action: %[11]s
 %[7]s      child:
         local_ts: [%[8]s]
@@ -185,12 +190,12 @@ func indentBy(text string, by int) string {
 // configure writes an end's configuration.
 func (e *keyed) configure(peer *keyed, s settings) {
 	if e.ours {
-		e.text = fmt.Sprintf(keyedSite, e.outer, e.inner, e.inside.Namespace, peer.outer, e.host.Name, peer.host.Name, indentBy(s.ipsec, 6),
-			network(e.inner), network(peer.inner), indentBy(s.child, 8), cmp.Or(s.start, "none"), s.engine)
+		e.text = fmt.Sprintf(keyedSite, e.outer, e.inner, e.inside.Namespace, peer.seen, e.host.Name, peer.host.Name, indentBy(s.ipsec, 6),
+			network(e.inner), network(peer.inner), indentBy(s.child, 8), cmp.Or(s.start, "none"), s.engine, cmp.Or(s.encap, "always"))
 		return
 	}
 	e.options = s.options
-	e.text = fmt.Sprintf(keyedCharon, e.outer, peer.outer, e.host.Name, peer.host.Name, s.conn, network(e.inner), network(peer.inner), s.charChild)
+	e.text = fmt.Sprintf(keyedCharon, e.outer, peer.seen, e.host.Name, peer.host.Name, s.conn, network(e.inner), network(peer.inner), s.charChild)
 }
 
 // start starts both ends.
