@@ -22,29 +22,33 @@ import (
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 )
 
-// forwardSites runs two sites of which the first has forwards, until the test ends.
+// forwardSites runs two sites of which the first has forwards, until stop.
 func forwardSites(t *testing.T, forwards ...warren.ForwardConfig) (a, b *warren.Engine, stop func()) {
 	t.Helper()
 	ca, cb := twoSites()
 	ca.Forwards = forwards
 	network := sim.New(sim.Config{})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
 	var engines []*warren.Engine
+	var stops []func()
 	for _, cfg := range []*warren.Config{ca, cb} {
 		e, err := warren.New(cfg, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 		if err != nil {
 			t.Fatal(err)
 		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
 		engines = append(engines, e)
 		go func() { ended <- e.Run(ctx) }()
-	}
-	stop = func() {
-		cancel()
-		for range engines {
+		stops = append(stops, func() {
+			cancel()
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
+		})
+	}
+	stop = func() { // the first has to leave by itself, while the second still holds its connections
+		for _, stop := range stops {
+			stop()
 		}
 	}
 	up, done := context.WithTimeout(t.Context(), 10*time.Second)
