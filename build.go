@@ -43,6 +43,8 @@ type site struct {
 	forwards forwards
 	// wireguard are the devices, each a key and a port.
 	wireguard []*wgDevice
+	// export writes keys for Wireshark, nil for nobody.
+	export *keyExport
 	// senders are those of the control side, for keepalives.
 	senders map[dataplane.Underlay]dataplane.Sender
 }
@@ -109,6 +111,9 @@ func build(e *Engine) (_ *site, err error) {
 			s.release()
 		}
 	}()
+	if err := s.openKeyExport(); err != nil {
+		return nil, err
+	}
 	if err := s.openKernel(); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,9 @@ type Config struct {
 	Pools []PoolConfig
 	// Forwards join sockets of the host with what lies behind the tunnels.
 	Forwards []ForwardConfig
+	// KeyExport is a directory into which session keys are written for Wireshark, as the decryption tables of one of its profiles and
+	// as a key log of WireGuard. Empty for no such thing.
+	KeyExport string
 	// Workers is how many receive queues, and so workers, each port and each underlay gets; 0 for half as many as the
 	// process may use processors, 8 at the most.
 	Workers int

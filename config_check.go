@@ -53,6 +53,9 @@ func (c *Config) check() *checker {
 	if _, ok := logLevels[strings.ToLower(c.Log.Level)]; c.Log.Level != "" && !ok {
 		k.fail(keyPath{"log", "level"}, "debug, info, warn or error", "%q is not known here", c.Log.Level)
 	}
+	if c.KeyExport != "" {
+		k.warn(keyPath{"key_export"}, "session keys are written to %s: who reads them can decrypt the traffic", c.KeyExport)
+	}
 	k.underlay()
 	k.ikeEngine()
 	k.pools()

@@ -33,11 +33,12 @@ func (d *decoder) config(root *node) *Config {
 				d.vrf(value, path, &c.VRFs[len(c.VRFs)-1])
 			})
 		},
-		"wireguard": func(n *node, path keyPath) { c.WireGuard = d.wireguard(n, path) },
-		"ike":       func(n *node, path keyPath) { d.ikeEngine(n, path, &c.IKE) },
-		"pools":     func(n *node, path keyPath) { d.pools(n, path, c) },
-		"workers":   set(&c.Workers, number(d, 0, dataplane.MaxWorkers)),
-		"forward":   func(n *node, path keyPath) { d.forwards(n, path, c) },
+		"wireguard":  func(n *node, path keyPath) { c.WireGuard = d.wireguard(n, path) },
+		"ike":        func(n *node, path keyPath) { d.ikeEngine(n, path, &c.IKE) },
+		"pools":      func(n *node, path keyPath) { d.pools(n, path, c) },
+		"workers":    set(&c.Workers, number(d, 0, dataplane.MaxWorkers)),
+		"forward":    func(n *node, path keyPath) { d.forwards(n, path, c) },
+		"key_export": set(&c.KeyExport, d.file),
 		"log": func(n *node, path keyPath) {
 			d.object(n, path, "log", fields{"level": set(&c.Log.Level, word(d, logLevels))})
 		},

@@ -154,6 +154,7 @@ func (k *keying) open() (err error) {
 	cfg := ike.Config{Rand: rand.Reader, SPIs: k, NATPort: int(k.s.cfg.Underlay.UDPPort), Port: k.s.cfg.Underlay.IKEPort}
 	again := &k.s.cfg.IKE
 	cfg.Retransmit = ike.Retransmit{Timeout: again.RetransmitTimeout, Base: again.RetransmitBase, Tries: again.RetransmitTries}
+	cfg.ExportKeys = k.s.export != nil
 	if len(k.plain) == 0 {
 		cfg.Port = ike.NoPort
 	}
@@ -290,6 +291,10 @@ func (k *keying) do(actions []ike.Action) {
 			k.childDown(&a)
 		case ike.Trap:
 			k.trap(&a)
+		case ike.IKEKeys:
+			if row, ok := a.Wireshark(); ok {
+				k.s.export.write(ikeKeys, row)
+			}
 		case ike.Log:
 			k.note(&a)
 		}

@@ -155,6 +155,11 @@ func (k *keying) install(sa *ike.ChildSA) (*liveChild, error) {
 	if err := t.ipsec.AddChild(c); err != nil {
 		return nil, err
 	}
+	if k.s.export != nil {
+		if rows, ok := sa.Wireshark(); ok {
+			k.s.export.write(espKeys, rows[:]...)
+		}
+	}
 	live := &liveChild{tunnel: t, child: c, sa: *sa, since: time.Now()}
 	live.sa.InKey, live.sa.OutKey = nil, nil
 	k.s.mu.Lock()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -228,5 +230,30 @@ func TestMultipathOfTwoKinds(t *testing.T) {
 	}
 	if got := sent("peer") - before; got < 5*4 {
 		t.Errorf("%d packets went by WireGuard when ESP was down", got)
+	}
+}
+
+// TestKeyExport: keys are written for Wireshark only when asked for, each into its file, for nobody else to read.
+func TestKeyExport(t *testing.T) {
+	dir := t.TempDir()
+	sites := wgSites(t, "", "")
+	sites[0] += "key_export: " + dir + "\n"
+	e := startWireGuard(t, sites)
+	if err := ping(t, e[0], "10.2.0.1", 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	ikeSites := ikeSite + "key_export: " + dir + "\n"
+	ikes := startSites(t, sim.New(sim.Config{}), ikeSites)
+	if err := ping(t, ikes[0], "10.2.0.1", 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"wireguard.keys": "LOCAL_EPHEMERAL_PRIVATE_KEY", "esp_sa": "AES-GCM", "ikev2_decryption_table": "AES-GCM-256"} {
+		text, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s has no %s: %v", file, want, err)
+		}
+		if info, err := os.Stat(filepath.Join(dir, file)); err == nil && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", file, info.Mode())
+		}
 	}
 }

@@ -67,7 +67,8 @@ func (s *site) openWireGuard(network Network) error {
 func (s *site) openDevice(name string, cfg *WireGuardConfig, network Network) (d *wgDevice, err error) {
 	d = &wgDevice{s: s, name: name, cfg: cfg, network: network, log: s.log.With("protocol", "wireguard"), key: handshake.PrivateKey(cfg.PrivateKey),
 		mark: cfg.Mark, peers: map[handshake.PublicKey]*tunnel{}}
-	d.device, err = wireguard.New(wireguard.Options{PrivateKey: d.key, Logger: d.log, Peers: s.plane.Peers()})
+	d.device, err = wireguard.New(wireguard.Options{PrivateKey: d.key, Logger: d.log, Peers: s.plane.Peers(),
+		KeyLog: s.export.wireGuard()})
 	if err != nil {
 		return nil, err
 	}
