@@ -80,21 +80,35 @@ func NewManager(config ManagerConfig) *Manager {
 }
 
 // Run keeps the sessions until the context ends. Then all sessions go to AdminDown, each neighbour is told once, and the
-// Manager is empty. Events are told while Run runs.
+// Manager is empty. Events are told while Run runs, one after the other; who takes long to act on one keeps no session waiting.
 func (m *Manager) Run(ctx context.Context) error {
+	news, told := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(told)
+		for range news {
+			m.tell()
+		}
+		m.tell()
+	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		m.tell()
 		timer.Stop()
-		if at := m.tick(); !at.IsZero() {
+		at, events := m.tick()
+		if !at.IsZero() {
 			timer.Reset(time.Until(at))
 		}
-		m.tell()
+		if events {
+			select {
+			case news <- struct{}{}:
+			default:
+			}
+		}
 		select {
 		case <-ctx.Done():
 			m.leave()
-			m.tell()
+			close(news)
+			<-told
 			return nil
 		case <-m.wake:
 		case <-timer.C:
@@ -115,15 +129,15 @@ func (m *Manager) tell() {
 	}
 }
 
-// tick does what is due and returns when there is more.
-func (m *Manager) tick() time.Time {
+// tick does what is due and returns when there is more, and whether there are events to be told.
+func (m *Manager) tick() (at time.Time, events bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for len(m.due) > 0 {
 		s := m.due[0]
 		now := time.Now()
 		if s.at.After(now) {
-			return s.at
+			return s.at, len(m.events) > 0
 		}
 		expiry := s.machine.Expiry()
 		if !s.spared && !expiry.IsZero() && now.Sub(expiry) > late {
@@ -138,7 +152,7 @@ func (m *Manager) tick() time.Time {
 		s.machine.Tick(now)
 		m.after(s, now)
 	}
-	return time.Time{}
+	return time.Time{}, len(m.events) > 0
 }
 
 // after carries out what the machine of a session wants. It is called with mu held.

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-var addressA, addressB = netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")
+var addressA, addressB, addressNobody = netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("10.9.0.9")
 
 // pipe takes packets to another manager a millisecond later.
 type pipe struct {
@@ -22,10 +23,10 @@ type pipe struct {
 	cut  bool
 }
 
-func (p *pipe) Send(_ netip.Addr, b []byte) error {
+func (p *pipe) Send(peer netip.Addr, b []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cut || p.to == nil {
+	if p.cut || p.to == nil || peer == addressNobody {
 		return errors.New("cut")
 	}
 	to, ttl := p.to, p.ttl
@@ -42,12 +43,15 @@ func (p *pipe) set(cut bool, ttl uint8) {
 type log struct {
 	mu     sync.Mutex
 	events []Event
+	slow   time.Duration // what acting on an event takes
 }
 
 func (l *log) add(e Event) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.events = append(l.events, e)
+	slow := l.slow
+	l.mu.Unlock()
+	time.Sleep(slow)
 }
 
 func (l *log) last() Event {
@@ -149,6 +153,40 @@ func TestManager(t *testing.T) {
 	})
 }
 
+// Who takes long to act on an event keeps no session waiting, and hears of all events in their order.
+func TestSlowListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _, logs, stop := two(t)
+		defer stop()
+		time.Sleep(4 * time.Second)
+		logs[0].mu.Lock()
+		logs[0].slow, logs[0].events = 20*time.Second, nil
+		logs[0].mu.Unlock()
+		if err := m[0].Add(addressNobody, fast(100, 3)); err != nil {
+			t.Fatal(err)
+		}
+		before := m[1].Sessions()[0]
+		for _, f := range []func(netip.Addr) error{m[0].Disable, m[0].Enable} {
+			if err := f(addressNobody); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second)
+		}
+		if now := m[1].Sessions()[0]; now.State != Up || now.Since != before.Since {
+			t.Errorf("the session %+v, want it Up since %v", now, before.Since)
+		}
+		stop() // waits for the listener
+		var states []State
+		for _, e := range logs[0].events {
+			states = append(states, e.To)
+		}
+		if want := []State{AdminDown, Down, AdminDown, AdminDown}; !slices.Equal(states, want) {
+			t.Errorf("events %v, want %v", states, want)
+		}
+		time.Sleep(time.Second) // for what is on the way
+	})
+}
+
 func TestManagerErrors(t *testing.T) {
 	m := NewManager(ManagerConfig{Transport: &pipe{}})
 	if err := m.Add(addressA, fast(100, 3)); err != nil {
@@ -228,7 +266,7 @@ func TestABusyMachineIsNoDeadNeighbour(t *testing.T) {
 		state(Up)
 		for range 5 {
 			time.Sleep(400 * time.Millisecond) // nobody ticks for longer than the detection time
-			at := m.tick()
+			at, _ := m.tick()
 			state(Up)
 			if d := time.Until(at); d > grace || d <= 0 {
 				t.Fatalf("the next tick is in %v", d)
@@ -238,7 +276,8 @@ func TestABusyMachineIsNoDeadNeighbour(t *testing.T) {
 			state(Up)
 		}
 		time.Sleep(400 * time.Millisecond)
-		time.Sleep(time.Until(m.tick()))
+		at, _ := m.tick()
+		time.Sleep(time.Until(at))
 		m.tick()
 		state(Down)
 	})
