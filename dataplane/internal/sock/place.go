@@ -64,7 +64,12 @@ func (p *Place) Prepare(fd int, at netip.AddrPort, clearDF bool) error {
 	p.buffers(fd)
 	discover, dontFragment := unix.IP_PMTUDISC_PROBE, 1
 	if clearDF {
-		discover, dontFragment = unix.IP_PMTUDISC_DONT, 0
+		// Not IPv4's IP_PMTUDISC_DONT: for whichever socket of the port the kernel finds by hash, it would keep packet-too-big
+		// to itself. IPv6 in turn reports nothing with IPV6_PMTUDISC_OMIT.
+		discover, dontFragment = unix.IP_PMTUDISC_OMIT, 0
+		if p.V6 {
+			discover = unix.IPV6_PMTUDISC_DONT
+		}
 	}
 	options := []Option{
 		{unix.IPPROTO_IP, unix.IP_RECVERR, 1},
