@@ -117,6 +117,9 @@ func (sa *ikeSA) authenticated(answer, payloads []message.Payload) reply {
 	if cp != nil {
 		answer = append(answer, cp)
 	}
+	if p.cfg.ReauthTime > 0 {
+		answer = append(answer, authLifetimeNotify(p.cfg.ReauthTime))
+	}
 	defer func() {
 		p.settle(sa, hs)
 		sa.hs = nil

@@ -161,7 +161,7 @@ func (sa *ikeSA) childByOut(spi uint32) *child {
 func (c *child) startLifetime() {
 	e, l := c.sa.e, c.cfg.Lifetime
 	if l.RekeyTime > 0 {
-		soft := max(time.Second, l.RekeyTime-upTo(e, l.RandTime))
+		soft := e.somewhatLess(l.RekeyTime, l.RandTime)
 		c.is.Soft, c.is.Hard = e.now.Add(soft), e.now.Add(l.LifeTime)
 		e.timers.set(&c.soft, c.is.Soft, c.rekeyNow)
 	} else if l.LifeTime > 0 {

@@ -360,3 +360,20 @@ func TestRemovePeer(t *testing.T) {
 		t.Error("a timer runs")
 	}
 }
+
+// The responder says how long an authentication lasts.
+func TestAuthLifetime(t *testing.T) {
+	p := newPair(t, 43)
+	p.sunCfg.ReauthTime = time.Minute
+	p.moonCfg.RekeyTime = 24 * time.Hour // whose randomness is not for a minute
+	severalChildren(p, "web")
+	p.up()
+	p.run(5 * time.Minute)
+	if n := len(find[IKEUp](p.moon)); n < 5 || n > 11 {
+		t.Errorf("authenticated %d times in 5 minutes", n)
+	}
+	p.sun.must(p.sun.RemovePeer(p.now, "moon"))
+	if n := len(find[IKEDown](p.sun)); n != len(find[IKEUp](p.sun)) {
+		t.Errorf("%d IKE SAs up, %d down", len(find[IKEUp](p.sun)), n)
+	}
+}

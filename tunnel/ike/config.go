@@ -112,7 +112,7 @@ type PeerConfig struct {
 	// Defaults of the others: 10 % of RekeyTime each; a negative RandTime is none.
 	RekeyTime, OverTime, RandTime time.Duration
 	// ReauthTime less a random part of RandTime is when we authenticate anew: another IKE SA with all children is made, and
-	// then this one deleted. Never if zero.
+	// then this one deleted. Never if zero. A responder tells its peer to do so (RFC 4478).
 	ReauthTime time.Duration
 	// DPDDelay is how long the peer may be silent before it is asked for a sign of life; never if zero.
 	DPDDelay time.Duration
@@ -136,7 +136,8 @@ type ChildConfig struct {
 	Lifetime               Lifetime
 }
 
-// Lifetime bounds a child SA. Rekey values less a random part of the Rand values begin the rekeying, Life values end the SA.
+// Lifetime bounds a child SA. Rekey values less a random part of the Rand values begin the rekeying, Life values end the SA. Of
+// a time at most half is left to chance.
 // A Rekey value of zero is never. Defaults of the others: Life 110 % of Rekey, Rand what is between the two; a
 // negative RandTime is none.
 type Lifetime struct {

@@ -1,7 +1,9 @@
 package ike
 
 import (
+	"encoding/binary"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -13,11 +15,12 @@ import (
 func (sa *ikeSA) startLifetimes() {
 	e, c, l := sa.e, &sa.peer.cfg, &sa.life
 	if c.RekeyTime > 0 {
-		e.timers.set(&l.rekey, e.now.Add(max(time.Second, c.RekeyTime-upTo(e, c.RandTime))), sa.rekeyNow)
+		e.timers.set(&l.rekey, e.now.Add(e.somewhatLess(c.RekeyTime, c.RandTime)), sa.rekeyNow)
 		e.timers.set(&l.hard, e.now.Add(c.RekeyTime+c.OverTime), func() { sa.terminate(errLifetime) })
 	}
-	if c.ReauthTime > 0 && !c.template() && sa.initiator && sa.hs != nil {
-		l.reauthAt = e.now.Add(max(time.Second, c.ReauthTime-upTo(e, c.RandTime)))
+	if d := l.wanted; d > 0 {
+		l.reauthAt = e.now.Add(e.somewhatLess(d, c.RandTime))
+		l.wanted = 0
 	}
 	if !l.reauthAt.IsZero() {
 		e.timers.set(&l.reauth, l.reauthAt, sa.reauthenticate)
@@ -26,6 +29,30 @@ func (sa *ikeSA) startLifetimes() {
 	if sa.nat.us {
 		sa.keepAlive()
 	}
+}
+
+// somewhatLess is a time less a random part of random, which may be meant for a longer time: at most half of it.
+func (e *Endpoint) somewhatLess(d, random time.Duration) time.Duration {
+	return max(time.Second, d-upTo(e, min(random, d/2)))
+}
+
+// authLifetime is how long the peer's or our configuration lets an authentication last, zero for ever: a responder tells it, an
+// initiator keeps to the shorter of both (RFC 4478).
+func (sa *ikeSA) authLifetime(answer []message.Payload) time.Duration {
+	d := sa.peer.cfg.ReauthTime
+	n := message.FindNotify(answer, message.AuthLifetime)
+	if n == nil || len(n.Data) != 4 {
+		return d
+	}
+	if told := time.Duration(binary.BigEndian.Uint32(n.Data)) * time.Second; told > 0 && (d == 0 || told < d) {
+		return told
+	}
+	return d
+}
+
+func authLifetimeNotify(d time.Duration) *message.Notify {
+	seconds := min(max(1, uint64(d/time.Second)), math.MaxUint32)
+	return &message.Notify{Type: message.AuthLifetime, Data: binary.BigEndian.AppendUint32(nil, uint32(seconds))}
 }
 
 func (sa *ikeSA) stopLifetimes() {

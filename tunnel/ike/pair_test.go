@@ -98,7 +98,7 @@ func newNetwork(t testing.TB, seed uint64) *network {
 }
 
 func (n *network) node(name, addr string, seed uint64, change func(*Config)) *node {
-	cfg := Config{Rand: seeded(seed)}
+	cfg := Config{Rand: seeded(seed), ExportKeys: true}
 	book := &spiBook{t: n.t, next: uint32(seed&0xff+1) << 16, held: map[uint32]bool{}, installed: map[uint32]bool{}}
 	cfg.SPIs = book
 	if change != nil {
@@ -165,6 +165,13 @@ func (nd *node) do(actions []Action) {
 			nd.ikes[a.Number] = a.IKE
 		case IKEDown:
 			delete(nd.ikes, a.Number)
+		case IKEKeys:
+			for _, k := range [][]byte{a.EI, a.ER} {
+				if nd.keys[string(k)] {
+					nd.net.t.Errorf("%s: IKE SA %x: a key is used twice", nd.name, a.SPIs)
+				}
+				nd.keys[string(k)] = true
+			}
 		case Log:
 			nd.logs = append(nd.logs, a)
 		}

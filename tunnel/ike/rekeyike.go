@@ -291,7 +291,7 @@ func (sa *ikeSA) bequeath(heir *ikeSA) {
 	sa.out.queue = nil
 	sa.swap.heir = heir
 	heir.replaces, sa.replaces = sa.replaces, nil
-	if !heir.initiator && heir.in.next == 0 {
+	if heir.in.next == 0 {
 		heir.hold()
 	}
 	heir.wake()
@@ -300,8 +300,9 @@ func (sa *ikeSA) bequeath(heir *ikeSA) {
 	sa.e.emit(IKERekeyed{IKE: heir.info(), Suite: heir.sec.choice.String()})
 }
 
-// hold keeps our requests back until the peer, whose exchange made this IKE SA, shows that it has our answer: by deleting the
-// old one, or by a request. Otherwise what overtakes the answer would be for an IKE SA that the peer does not know.
+// hold keeps our requests back until the old IKE SA is deleted or the peer asks something in this one. If the peer rekeyed, it
+// does not know this IKE SA before it has our answer, which the request might overtake. If we did, it may hand the children
+// over not before our DELETE.
 func (sa *ikeSA) hold() {
 	sa.out.held = true
 	sa.e.timers.set(&sa.swap.hold, sa.e.now.Add(sa.e.cfg.Retransmit.Timeout), sa.ready)

@@ -89,6 +89,7 @@ type lifetimes struct {
 	handshake            timer     // ends what does not become established, and what lingers
 	rekey, reauth        timer
 	hard, dpd, keepalive timer
+	wanted               time.Duration // from which on there is reauthAt
 	// reauthAt is when we authenticate anew, however often the IKE SA is rekeyed before; zero for never.
 	reauthAt time.Time
 }

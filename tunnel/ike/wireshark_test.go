@@ -43,7 +43,7 @@ func TestTsharkDecrypts(t *testing.T) {
 	for _, ike := range []string{"aes256gcm16-prfsha384-curve25519", "aes128-sha256-curve25519"} {
 		t.Run(ike, func(t *testing.T) {
 			p := newPair(t, 80)
-			p.moon.cfg.ExportKeys = true
+			p.sun.cfg.ExportKeys = false
 			p.moonCfg.Proposals, p.sunCfg.Proposals = ikeList(t, ike), ikeList(t, ike)
 			dir := t.TempDir()
 			file := filepath.Join(dir, "ike.pcap")
