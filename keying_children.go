@@ -255,7 +255,9 @@ func (k *keying) prefer(in uint32) {
 	}
 	if old := k.children[live.instead]; old != nil {
 		live.tunnel.ipsec.Prefer(live.child, old.child)
-		live.tunnel.ipsec.Retire(old.child)
+		if old.sa.Number == live.sa.Number {
+			live.tunnel.ipsec.Retire(old.child)
+		} // else they are of two IKE SAs, and it may be this one that stays
 	}
 	live.instead = 0
 }
