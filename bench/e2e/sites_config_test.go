@@ -73,6 +73,8 @@ type layout struct {
 	// hold is BGP's hold time; bfd watches, at 3 x 100 ms, tunnels and links.
 	hold time.Duration
 	bfd  bool
+	// ike has keys negotiated, as the design's site-ipsec.yaml does; without, they are given by hand.
+	ike bool
 	// ospf is what routers and gateways of a site speak instead of BGP.
 	ospf bool
 	// perTunnel gives every tunnel a device of its own, and BIRD speaks over them instead of warren: the design's
@@ -118,7 +120,7 @@ tunnels:
 // config is that of a gateway whose ports are in a namespace: the design's site-ipsec.yaml.
 func (g gatewayID) config(private string, l layout) string {
 	if l.perTunnel {
-		return g.configPerTunnel(private)
+		return g.configPerTunnel(private, l)
 	}
 	bfd, own := "", ""
 	if l.bfd {
@@ -132,19 +134,19 @@ func (g gatewayID) config(private string, l layout) string {
 	fmt.Fprintf(&b, siteHeading, g.public(), private, g.as(), g.site, g.number, l.hold, own, bfd)
 	for _, other := range g.remotes() {
 		ours, _ := g.link(other)
-		fmt.Fprintf(&b, "  %v:\n    ipsec:\n      remote: %q\n%s", other, other.public(), g.keys(other))
+		fmt.Fprintf(&b, "  %v:\n    ipsec:\n      remote: %q\n%s", other, other.public(), g.keys(other, l))
 		fmt.Fprintf(&b, "    addresses: [\"%v\", %v]\n    bgp: {neighbor_as: %d}\n", ours[1], ours[0], other.as())
 	}
 	return b.String()
 }
 
-func (g gatewayID) configPerTunnel(private string) string {
+func (g gatewayID) configPerTunnel(private string, l layout) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "underlay: {addresses: [%q]}\ntunnels:\n", g.public())
 	for _, other := range g.remotes() {
 		ours, _ := g.link(other)
 		fmt.Fprintf(&b, "  %v:\n    port: {tun: %s, netns: %q, addresses: [%v, \"%v\"]}\n", other, other.device(), private, ours[0], ours[1])
-		fmt.Fprintf(&b, "    ipsec:\n      remote: %q\n%s", other.public(), g.keys(other))
+		fmt.Fprintf(&b, "    ipsec:\n      remote: %q\n%s", other.public(), g.keys(other, l))
 	}
 	return b.String()
 }
@@ -162,9 +164,22 @@ func (g gatewayID) link(other gatewayID) (ours, theirs [2]netip.Prefix) {
 	return at(end), at(1 - end)
 }
 
-// keys is how the tunnel to another gateway is keyed: by hand. A gateway that starts anew begins with sequence number 1 again, so
+// negotiated is how a tunnel is keyed by IKE: both ends begin, as soon as there is a packet.
+const negotiated = `      psk: "sites of three autonomous systems"
+      proposals: aes256gcm16-prfsha384-ecp384
+      esp_proposals: aes256gcm16-ecp384
+      start_action: trap
+      dpd_delay: 10s
+      dpd_action: restart
+      keyingtries: 0
+`
+
+// keys is how the tunnel to another gateway is keyed. By hand: a gateway that starts anew begins with sequence number 1 again, so
 // there can be no replay protection.
-func (g gatewayID) keys(other gatewayID) string {
+func (g gatewayID) keys(other gatewayID, l layout) string {
+	if l.ike {
+		return negotiated
+	}
 	number, end := g.pair(other)
 	sa := func(end int) string {
 		return fmt.Sprintf(`{spi: 0x%x, key: "0x%036x%02x%02x"}`, 0x1000+2*number+end, 0xc0ffee, number, end)

@@ -24,6 +24,7 @@ func TestSites(t *testing.T) {
 	program := build(t)
 	for name, how := range map[string]layout{
 		"BFD":             {hold: 6 * time.Second, bfd: true},
+		"BFD and IKE":     {hold: 6 * time.Second, bfd: true, ike: true},
 		"hold time":       {hold: 6 * time.Second},
 		"OSPF at sites":   {hold: 6 * time.Second, bfd: true, ospf: true},
 		"BIRD on devices": {hold: 6 * time.Second, bfd: true, perTunnel: true},
