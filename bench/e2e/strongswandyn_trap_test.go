@@ -1,0 +1,47 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/warrenvpn/warren/bench/lab"
+)
+
+// firstPackets starts a stream into a tunnel that is not up, from a or from both ends, and wants every packet of it. Where both
+// begin, one that the answering end seals with the fresh SA may overtake its answer.
+func firstPackets(ways int) func(ctx context.Context, p *keyedPair) error {
+	return func(ctx context.Context, p *keyedPair) error {
+		begin := time.Now()
+		both := []lab.Direction{{From: p.a.inside, To: p.b.inside, Src: p.a.inner, Dst: p.b.inner, Count: 1},
+			{From: p.b.inside, To: p.a.inside, Src: p.b.inner, Dst: p.a.inner, Count: 1}}
+		var err error
+		// 32 packets are kept: at this pace, those of 1.6 seconds.
+		if p.flows, err = lab.StartFlows(both[:ways], 50*time.Millisecond); err != nil {
+			return err
+		}
+		if err := p.arrives(ctx, begin); err != nil {
+			return err
+		}
+		if err := p.arrives(ctx, time.Now()); err != nil {
+			return err
+		}
+		if lost, sent := p.lost(ctx, begin); lost > ways-1 {
+			return fmt.Errorf("%d of %d lost\n%s%s", lost, sent, p.where(begin), p.logs())
+		}
+		return nil
+	}
+}
+
+// TestTrap: the first packets bring the tunnel up and arrive, also where those of both ends do so at once.
+func TestTrap(t *testing.T) {
+	trap := settings{start: "trap"}
+	together(t, []run{
+		{name: "trap", kinds: weCharon, a: trap, do: firstPackets(1)},
+		{name: "trap", kinds: weWe, a: trap, do: firstPackets(1)},
+		{name: "trap at both ends", kinds: weWe, a: trap, b: trap, do: firstPackets(2)},
+	})
+}
