@@ -184,7 +184,7 @@ func (e *ends) showsEverything(t *testing.T, ctx context.Context) {
 		want string
 	}{
 		{[]string{"status"}, "warren0"}, {[]string{"tunnels"}, "192.0.2.2:4500"}, {[]string{"tunnels", "peer"}, "1438"},
-		{[]string{"sas"}, spi1}, {[]string{"routes"}, "10.2.0.0/16"}, {[]string{"routes", "10.2.3.4"}, "tunnel peer"},
+		{[]string{"sas"}, spi1}, {[]string{"routes"}, "10.2.0.0/16"}, {[]string{"routes", "10.2.3.4"}, "10.2.0.0/16  *  peer"},
 		{[]string{"drops"}, "REASON"}, {[]string{"sas", "--json"}, `"suite": "aes128gcm16"`},
 	} {
 		out, err := exec.CommandContext(ctx, e.program, append(c.args, "--socket", e.sockA)...).CombinedOutput()
