@@ -43,8 +43,7 @@ func (o outcome) String() string {
 	return s
 }
 
-// Flows in each direction and family, and how often each sends: 240 flows, 1,500 packets a second. The laboratory shall not load two
-// processors by more than maxLoad itself.
+// Flows in each direction and family, and how often each sends: 240 flows, 1,500 packets a second.
 const (
 	flowCount    = 20
 	flowInterval = 160 * time.Millisecond
