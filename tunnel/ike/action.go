@@ -101,7 +101,8 @@ type ChildRekeyed struct {
 	Outbound bool
 }
 
-// ChildOutbound says that what is sent has to use this child SA from now on: the peer deletes the one before it.
+// ChildOutbound says that what is sent has to use this child SA from now on, which a ChildRekeyed or a ChildUp behind another
+// one has told of: that which was used is deleted.
 type ChildOutbound struct {
 	IKE
 	Name string

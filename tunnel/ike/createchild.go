@@ -130,10 +130,11 @@ func (sa *ikeSA) finishChild(a *agreement) error {
 		return err
 	}
 	old := sa.peer.sibling(c)
-	if old != nil && old.sa == sa {
+	if old != nil && !old.sa.before(sa) {
+		// Both sides made it at once, and saw the two in another order: neither replaces the other until one is deleted.
 		sa.log(slog.LevelDebug, nil, "child %q is there twice", c.is.Name)
-		old = nil // neither replaces the other until one of them is deleted
 		sa.peer.tidyLater()
+		old = nil
 	}
 	c.announce(old, a.byUs)
 	return nil

@@ -264,7 +264,8 @@ func (sa *ikeSA) succeed(spis crypto.SPIs, initiator bool, choice proposal.Choic
 	}
 	fresh := sa.e.newSA(spis, initiator, established)
 	fresh.number, fresh.peer, fresh.path, fresh.nat, fresh.ids, fresh.can = sa.number, sa.peer, sa.path, sa.nat, sa.ids, sa.can
-	fresh.life.established, fresh.life.heard, fresh.life.born = sa.e.now, sa.e.now, sa.e.now
+	fresh.life.established, fresh.life.heard = sa.e.now, sa.e.now
+	fresh.life.born, fresh.life.authenticated = sa.life.born, sa.life.authenticated
 	fresh.sec.choice = choice
 	if err := fresh.setKeys(suite, keys); err != nil {
 		fresh.swap.redundant = true

@@ -65,6 +65,9 @@ func (sa *ikeSA) makeAgain(name string) {
 // with the lower SPIs gives way to the other, and who made it sees to that. So both sides agree on it in whatever order they saw
 // the two.
 
+// before says whether an IKE SA was up before another one was begun, so that both sides know which is the older.
+func (sa *ikeSA) before(o *ikeSA) bool { return sa != o && sa.life.authenticated.Before(o.life.born) }
+
 // tidyLater looks for what there is twice, as soon as that is at rest.
 func (p *peer) tidyLater() {
 	if p.tidy.place == 0 && !p.removed {

@@ -84,7 +84,8 @@ type abilities struct {
 }
 
 type lifetimes struct {
-	born, established    time.Time
+	born, authenticated  time.Time // however often it was rekeyed since
+	established          time.Time
 	heard                time.Time // when the peer last proved to be alive
 	handshake            timer     // ends what does not become established, and what lingers
 	rekey, reauth        timer
@@ -228,7 +229,7 @@ func (sa *ikeSA) enterEstablished(from state) {
 	if from == halfOpen {
 		e.halfOpen--
 	}
-	sa.life.established, sa.life.heard = e.now, e.now
+	sa.life.authenticated, sa.life.established, sa.life.heard = e.now, e.now, e.now
 	sa.startLifetimes()
 	sa.e.emit(IKEUp{IKE: sa.info(), Suite: sa.sec.choice.String(), Leased: sa.leased, Assigned: sa.assigned})
 	sa.log(slog.LevelInfo, nil, "established with %v at %v", sa.ids.remote, sa.path.Remote)
