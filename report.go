@@ -11,6 +11,7 @@ import (
 	"github.com/warrenvpn/warren/routing/rib"
 	"github.com/warrenvpn/warren/routing/route"
 	"github.com/warrenvpn/warren/routing/router"
+	"github.com/warrenvpn/warren/tunnel/ike"
 )
 
 // Status tells how the engine is.
@@ -42,8 +43,9 @@ func (s *site) status() *Status {
 		}
 		st.VRFs = append(st.VRFs, vs)
 	}
+	negotiated := s.keying.report()
 	for _, t := range s.allTunnels() {
-		st.Tunnels = append(st.Tunnels, s.tunnelStatus(t))
+		st.Tunnels = append(st.Tunnels, s.tunnelStatus(t, negotiated[t]))
 	}
 	for _, w := range s.plane.WorkerStats() {
 		st.Workers = append(st.Workers, WorkerStatus{Name: w.Name, Drops: byName(w.Drops)})
@@ -54,7 +56,7 @@ func (s *site) status() *Status {
 	return st
 }
 
-func (s *site) tunnelStatus(t *tunnel) TunnelStatus {
+func (s *site) tunnelStatus(t *tunnel, negotiated []ike.IKEStatus) TunnelStatus {
 	ts := TunnelStatus{Name: t.cfg.Name, VRF: t.cfg.VRF, State: "down", InnerMTU: t.InnerMTU(), Children: []ChildStatus{}}
 	if p := t.Path(); p != nil {
 		ts.Local, ts.Remote, ts.Encap = p.Underlay.Local(), p.Remote, "esp"
@@ -68,52 +70,13 @@ func (s *site) tunnelStatus(t *tunnel) TunnelStatus {
 		t.peerStatus(&ts)
 	} else {
 		ts.Kind = "ipsec"
-		t.childStatus(&ts)
-		ts.IKE, ts.Client = s.ikeStatus(t), t.client
+		t.childStatus(&ts, negotiated)
+		ts.IKE, ts.Client = ikeStatus(negotiated), t.client
 	}
 	if ts.Troubles = t.whyDead(); len(ts.Troubles) > 0 {
 		ts.State = "down"
 	}
 	return ts
-}
-
-// childStatus tells of the child SAs.
-func (t *tunnel) childStatus(ts *TunnelStatus) {
-	for _, c := range t.ipsec.Children() {
-		cs := ChildStatus{Name: c.Name, Suite: c.Out.Suite().String(), ESN: c.Out.ESN(), SPIOut: spi(c.Out.SPI()), SPIIn: spi(c.In.SPI()),
-			Sent: c.Out.Sent(), Received: c.In.Received(), ReplayWindow: c.In.ReplayWindow()}
-		for _, ts := range c.Local {
-			cs.LocalTS = append(cs.LocalTS, ts.String())
-		}
-		for _, ts := range c.Remote {
-			cs.RemoteTS = append(cs.RemoteTS, ts.String())
-		}
-		ts.Children = append(ts.Children, cs)
-	}
-	for _, c := range t.ipsec.Sealing() {
-		if !c.Out.Exhausted() {
-			ts.State = "up"
-		}
-	}
-}
-
-// ikeStatus tells of the IKE SAs that key a tunnel.
-func (s *site) ikeStatus(t *tunnel) (all []IKEStatus) {
-	if s.keying == nil {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, st := range s.keying.up {
-		if s.keying.tunnelOf(&st.ike) != t {
-			continue
-		}
-		i := &st.ike
-		all = append(all, IKEStatus{SPIInitiator: fmt.Sprintf("%016x", i.SPIs.Initiator), SPIResponder: fmt.Sprintf("%016x", i.SPIs.Responder),
-			Initiator: i.Initiator, Suite: st.suite, LocalID: i.LocalID.String(), RemoteID: i.RemoteID.String(), Remote: i.Path.Remote,
-			Since: st.since, Leased: st.lease.Addresses})
-	}
-	return all
 }
 
 // spi writes an SPI as `ip xfrm state` does.

@@ -93,21 +93,31 @@ type WireGuardStatus struct {
 
 // IKEStatus tells of one IKE SA.
 type IKEStatus struct {
+	// State is as swanctl(8) names it: CONNECTING, ESTABLISHED, REKEYED, DELETING.
+	State        string         `json:"state"`
 	SPIInitiator string         `json:"spi_initiator"`
 	SPIResponder string         `json:"spi_responder"`
 	Initiator    bool           `json:"initiator"`
 	Suite        string         `json:"suite"`
 	LocalID      string         `json:"local_id"`
 	RemoteID     string         `json:"remote_id"`
+	Local        netip.AddrPort `json:"local"`
 	Remote       netip.AddrPort `json:"remote"`
-	Since        time.Time      `json:"since"`
+	// Since is when the peer was authenticated or the keys were made, Heard when it last proved to be alive. Rekey and Reauth are when
+	// these are due, zero for never.
+	Since  time.Time `json:"since,omitzero"`
+	Heard  time.Time `json:"heard,omitzero"`
+	Rekey  time.Time `json:"rekey,omitzero"`
+	Reauth time.Time `json:"reauth,omitzero"`
 	// Leased are the addresses that were given to the peer.
 	Leased []netip.Addr `json:"leased,omitzero"`
 }
 
 // ChildStatus tells of one child SA, both ways.
 type ChildStatus struct {
-	Name     string   `json:"name"`
+	Name string `json:"name"`
+	// State is as swanctl(8) names it: INSTALLED, REKEYED, DELETED while late packets may arrive. Keys given by hand are INSTALLED.
+	State    string   `json:"state"`
 	Suite    string   `json:"suite"`
 	ESN      bool     `json:"esn"`
 	SPIOut   string   `json:"spi_out"`
@@ -118,6 +128,15 @@ type ChildStatus struct {
 	Sent         uint64 `json:"sent"`
 	Received     uint64 `json:"received"`
 	ReplayWindow int    `json:"replay_window"`
+	// Clear packets and their bytes.
+	OutPackets uint64 `json:"out_packets"`
+	OutBytes   uint64 `json:"out_bytes"`
+	InPackets  uint64 `json:"in_packets"`
+	InBytes    uint64 `json:"in_bytes"`
+	// Since is when it was negotiated, Rekey when that is due again, Expires when it ends at the latest; zero for never.
+	Since   time.Time `json:"since,omitzero"`
+	Rekey   time.Time `json:"rekey,omitzero"`
+	Expires time.Time `json:"expires,omitzero"`
 }
 
 // WorkerStatus tells what one worker dropped, by reason.

@@ -78,8 +78,8 @@ esp_proposals = chacha20poly1305-curve25519 }`))
 	}
 	for _, sa := range s.sas() {
 		// pings sends three each way, and echo replies go back through the same child.
-		if sent, _ := sa["sent"].(float64); sent < 6 || sa["received"] != sent {
-			s.t.Errorf("child %v sent %v and received %v, want 6", sa["name"], sa["sent"], sa["received"])
+		if sa.OutPackets < 6 || sa.InPackets != sa.OutPackets {
+			s.t.Errorf("child %s sent %d and received %d, want 6", sa.Name, sa.OutPackets, sa.InPackets)
 		}
 	}
 	s.warrenSays("down", "peer", "--child", "c1")
@@ -114,8 +114,8 @@ remote_ts = 10.1.0.0/16 }`))
 	}
 	s.pings("10.1.0.1", "10.2.0.1")
 	for _, sa := range s.sas() {
-		if sent, _ := sa["sent"].(float64); (sent > 0) != (sa["name"] == "narrow") {
-			s.t.Errorf("child %v sent %v", sa["name"], sent)
+		if (sa.OutPackets > 0) != (sa.Name == "narrow") {
+			s.t.Errorf("child %s sent %d", sa.Name, sa.OutPackets)
 		}
 	}
 }

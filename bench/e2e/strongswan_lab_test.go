@@ -205,7 +205,7 @@ func (s *swan) eventually(what string, cond func() error) {
 func (s *swan) awaitUp(name string, children int) (t warren.TunnelStatus) {
 	s.t.Helper()
 	s.eventually(fmt.Sprintf("%d child SAs of %s", children, name), func() (err error) {
-		if t, err = s.tunnel(name); err == nil && (len(t.IKE) != 1 || len(t.Children) != children || t.State != "up") {
+		if t, err = s.tunnel(name); err == nil && (len(established(&t)) != 1 || len(t.Children) != children || t.State != "up") {
 			err = fmt.Errorf("%s, IKE %+v, children %+v", t.State, t.IKE, t.Children)
 		}
 		return err
@@ -356,9 +356,27 @@ func oneChild(esp string) (charon, ours string) {
 		fmt.Sprintf("esp_proposals: %q\nchild: {local_ts: [10.1.0.0/16], remote_ts: [10.2.0.0/16]}\n", esp)
 }
 
-// sas are the child SAs that `warren sas` shows to programs.
-func (s *swan) sas() (all []map[string]any) {
+// sas are the SAs of the tunnel peer that `warren sas` shows to programs.
+func (s *swan) sas() (children []warren.ChildStatus) {
 	s.t.Helper()
-	s.must(json.Unmarshal([]byte(s.warrenSays("sas", "--json")), &all))
+	var all []struct {
+		Tunnel   string
+		IKE      []warren.IKEStatus
+		Children []warren.ChildStatus
+	}
+	s.must(json.Unmarshal([]byte(s.warrenSays("sas", "peer", "--json")), &all))
+	if len(all) != 1 || all[0].Tunnel != "peer" {
+		s.t.Fatalf("%+v", all)
+	}
+	return all[0].Children
+}
+
+// established are the IKE SAs that are up.
+func established(t *warren.TunnelStatus) (all []warren.IKEStatus) {
+	for _, i := range t.IKE {
+		if i.State == "ESTABLISHED" {
+			all = append(all, i)
+		}
+	}
 	return all
 }

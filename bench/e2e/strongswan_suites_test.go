@@ -77,7 +77,7 @@ func (s *swan) spis() (all []string) {
 	s.t.Helper()
 	t, err := s.tunnel("peer")
 	s.must(err)
-	for _, i := range t.IKE {
+	for _, i := range established(&t) {
 		all = append(all, i.SPIInitiator)
 	}
 	if len(t.Children) > 0 {

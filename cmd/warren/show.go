@@ -64,35 +64,6 @@ func newTunnels() *cobra.Command {
 		})
 }
 
-func newSAs() *cobra.Command {
-	q := new(question)
-	return q.command("sas [TUNNEL]", "The child SAs of the tunnels: suites, SPIs, selectors, sequence numbers", cobra.MaximumNArgs(1),
-		func(cmd *cobra.Command, c *warren.Client, args []string) error {
-			ts, err := tunnels(cmd, c, args)
-			if err != nil {
-				return err
-			}
-			type sa struct {
-				Tunnel string `json:"tunnel"`
-				warren.ChildStatus
-			}
-			sas := []sa{}
-			for _, t := range ts {
-				for _, child := range t.Children {
-					sas = append(sas, sa{t.Name, child})
-				}
-			}
-			return q.show(cmd.OutOrStdout(), sas, func(w io.Writer) {
-				t := newTable(w, "TUNNEL", "CHILD", "SUITE", "ESN", "SPI OUT", "SPI IN", "SENT", "RECEIVED", "WINDOW", "LOCAL", "REMOTE")
-				for _, s := range sas {
-					t.row(s.Tunnel, s.Name, s.Suite, yesNo(s.ESN), s.SPIOut, s.SPIIn, s.Sent, s.Received, s.ReplayWindow,
-						strings.Join(s.LocalTS, " "), strings.Join(s.RemoteTS, " "))
-				}
-				t.flush()
-			})
-		})
-}
-
 func newDrops() *cobra.Command {
 	q := new(question)
 	return q.command("drops [TUNNEL]", "Packets that went no further, by reason, tunnel and worker", cobra.MaximumNArgs(1),
@@ -189,7 +160,14 @@ func printTunnels(w io.Writer, ts []warren.TunnelStatus) {
 		for _, n := range s.Drops {
 			dropped += n
 		}
-		t.row(s.Name, s.Kind, s.State, s.VRF, s.Remote, s.Encap, s.InnerMTU,
+		name, state := s.Name, s.State
+		if s.Client != "" {
+			name += " " + s.Client
+		}
+		if len(s.Troubles) > 0 {
+			state += " (" + strings.Join(s.Troubles, ", ") + ")"
+		}
+		t.row(name, s.Kind, state, s.VRF, s.Remote, s.Encap, s.InnerMTU,
 			traffic(s.OutPackets, s.OutBytes), traffic(s.InPackets, s.InBytes), dropped)
 	}
 	t.flush()
