@@ -13,14 +13,13 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren"
-	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 )
 
 // startEngine runs an engine with a stack at 10.1.0.1 and a control socket, until the test ends or stop is called.
 func startEngine(t *testing.T) (e *warren.Engine, socket string, stop func()) {
 	t.Helper()
 	e, err := warren.New(&warren.Config{VRFs: []warren.VRFConfig{{Name: "main", Port: warren.PortConfig{
-		Netstack: &warren.NetstackConfig{Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/32")}}}}}}, warren.WithNetwork(sim.New(sim.Config{})))
+		Netstack: &warren.NetstackConfig{Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/32")}}}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
