@@ -22,6 +22,38 @@ func (f follower) take(c Change) {
 	}
 }
 
+// TestSmallChangesComeFirst: what one tunnel's end changes is reported before what is left to report of a long table.
+func TestSmallChangesComeFirst(t *testing.T) {
+	table := New(Options{})
+	full, few := &route.Peer{Source: route.BGP, Name: "full"}, &route.Peer{Source: route.BGP, Name: "few"}
+	tunnel := &route.Via{Name: "tunnel"}
+	prefix := func(i int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i)}), 24)
+	}
+	const n = 1000
+	for i := range n {
+		table.Set(prefix(i), route.Path{Peer: full})
+	}
+	table.Set(prefix(n), route.Path{Peer: few, Via: tunnel})
+	drain(table)
+	table.RemovePeer(full)
+	reported := 0
+	for c := range table.Flush() {
+		reported++
+		switch reported {
+		case 10:
+			table.SetUp(tunnel, false)
+		case 11:
+			if c.Prefix != prefix(n) || c.Best != nil {
+				t.Errorf("reported next: %+v", c)
+			}
+		}
+	}
+	if reported != n+1 || table.Len() != 1 {
+		t.Errorf("%d changes, %d prefixes left", reported, table.Len())
+	}
+}
+
 // One follower is there from the beginning and reads Flush in pieces. Another comes later and catches up with Scan, in pieces
 // too, while the table changes, also in the midst of a Flush. In the end both know what is in the table.
 func TestFollowersCatchUp(t *testing.T) {

@@ -195,6 +195,9 @@ func (m *model) counts(peer *route.Peer) (c Counts) {
 // same compares winners as those see them who are told: stale or not makes no difference.
 func same(a, b []route.Path) bool {
 	return slices.EqualFunc(a, b, func(x, y route.Path) bool {
+		if (x.Attrs == nil) != (y.Attrs == nil) {
+			return false
+		}
 		x.Stale, y.Stale = false, false
 		ax, ay := attrs(x), attrs(y)
 		x.Attrs, y.Attrs = nil, nil

@@ -161,6 +161,8 @@ func (t *Table) entriesOf(offers []*offer, f func(id uint32, e *entry)) {
 		}
 		return
 	}
+	t.into = &t.bulk
+	defer func() { t.into = &t.changed }()
 	for id := range t.slab.used {
 		e := t.slab.at(id)
 		for i := range e.len() {

@@ -26,14 +26,17 @@ type Table struct {
 	across bool
 	few    int
 
-	index   index
-	slab    slab
-	offers  map[route.Path]*offer // by their path, without attributes
-	peers   map[*route.Peer]*peer
-	vias    map[*route.Via]*via
-	serial  uint64
-	live    int
-	changed queue
+	index  index
+	slab   slab
+	offers map[route.Path]*offer // by their path, without attributes
+	peers  map[*route.Peer]*peer
+	vias   map[*route.Via]*via
+	serial uint64
+	live   int
+	// changed are the entries that were touched, bulk those that were touched together with many others: Flush comes to them later.
+	// into is the one of both that is filled.
+	changed, bulk queue
+	into          *queue
 
 	work    []ranked     // of a selection
 	winners []route.Path // of the change that is being reported
@@ -41,7 +44,7 @@ type Table struct {
 
 // New returns an empty table.
 func New(o Options) *Table {
-	return &Table{
+	t := &Table{
 		max:    min(max(o.MultipathMax, 1), math.MaxUint16),
 		across: o.MultipathAcrossAS,
 		few:    defaultFew,
@@ -50,6 +53,8 @@ func New(o Options) *Table {
 		peers:  make(map[*route.Peer]*peer),
 		vias:   make(map[*route.Via]*via),
 	}
+	t.into = &t.changed
+	return t
 }
 
 // A Change is what a prefix leads to from now on. It is only good until the next one: copy what is to be kept.
@@ -121,7 +126,7 @@ func (t *Table) removeAt(id uint32, e *entry, i int) {
 func (t *Table) touch(id uint32, e *entry) {
 	if !e.dirty {
 		e.dirty = true
-		t.changed.push(id, e)
+		t.into.push(id, e)
 	}
 	e.settled = false
 }
@@ -147,12 +152,16 @@ func (t *Table) settle(e *entry) {
 }
 
 // Flush reports, and counts as reported, each prefix whose winners are others than those reported last, in the order in which
-// they were touched. That a winner became stale, or fresh again, is no change. Who stops early finds the rest at the next
+// they were touched; what happened to all of a long table at once comes last, so that the death of one tunnel need not wait until
+// all is said that another's neighbour has lost. That a winner became stale, or fresh again, is no change. Who stops early finds the rest at the next
 // Flush. The table may be changed meanwhile: what that changes is reported in the same run.
 func (t *Table) Flush() iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		for {
 			id, old, ok := t.changed.pop()
+			if !ok {
+				id, old, ok = t.bulk.pop()
+			}
 			if !ok {
 				break
 			}

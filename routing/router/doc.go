@@ -20,5 +20,5 @@
 // # Concurrency
 //
 // All methods may be called by any number of goroutines. One mutex guards the rib and what was told to whom; the fib's readers
-// never see it. Nothing below waits while it is held: adj-RIB-outs and the kernel's table queue.
+// never see it. Who has a full table to change lets others in between, whose changes overtake it. Nothing below waits while it is held: adj-RIB-outs and the kernel's table queue.
 package router

@@ -9,7 +9,8 @@ import (
 // atOnce is how many changes are made in the fib, and handed to a session, together.
 const atOnce = 1024
 
-// flush tells everybody what won: first the fib, which must forward what others are told. The caller holds mu.
+// flush tells everybody what won: first the fib, which must forward what others are told. The caller holds mu. It may be long:
+// others are let in now and then, and may go on with what is left; when it returns all was told that the caller has changed.
 func (r *Router) flush() {
 	for c := range r.rib.Flush() {
 		r.forward(&c)
@@ -21,6 +22,8 @@ func (r *Router) flush() {
 		}
 		if len(r.changes) == atOnce {
 			r.commit()
+			r.mu.Unlock()
+			r.mu.Lock()
 		}
 	}
 	r.commit()

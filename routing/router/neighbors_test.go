@@ -148,6 +148,55 @@ func TestExportPolicy(t *testing.T) {
 	}
 }
 
+// slowOutlet is a neighbour that takes its time, and does something when it is first told anything.
+type slowOutlet struct {
+	first func()
+	told  []netip.Prefix
+}
+
+// Advertise implements outlet.
+func (o *slowOutlet) Advertise(changes []bgp.Change) {
+	if o.first != nil {
+		o.first()
+		o.first = nil
+	}
+	for _, c := range changes {
+		o.told = append(o.told, c.Prefix)
+	}
+	time.Sleep(2 * time.Millisecond)
+}
+
+// EndOfRIB implements outlet.
+func (*slowOutlet) EndOfRIB() {}
+
+// TestAFullTableLetsOthersIn: while a neighbour's long table goes, the end of another tunnel is not the last to be told.
+func TestAFullTableLetsOthersIn(t *testing.T) {
+	w := newWorld(t)
+	full, few := w.join("full", 65001, w.a), w.join("few", 65002, w.b)
+	const n = 100 * atOnce
+	var routes []bgp.Route
+	attrs := path(65001)
+	for i := range n {
+		routes = append(routes, bgp.Route{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32), Attrs: attrs})
+	}
+	w.Update(full.Session, routes)
+	few.announce(path(65002), "192.0.2.0/24")
+	w.join("watcher", 65003, w.port)
+	var others sync.WaitGroup
+	slow := new(slowOutlet)
+	w.sessions[len(w.sessions)-1].out = slow
+	slow.first = func() { others.Go(func() { w.SetUp(w.b, false) }) }
+	full.down()
+	others.Wait()
+	at := slices.Index(slow.told, netip.MustParsePrefix("192.0.2.0/24"))
+	if len(slow.told) != n+1 || at < 0 || at > n*9/10 {
+		t.Errorf("of %d changes that of the other tunnel is number %d", len(slow.told), at)
+	}
+	if w.fib.Len() != 0 {
+		t.Errorf("%d routes are left", w.fib.Len())
+	}
+}
+
 // TestRandomChanges: whatever happens in whatever order, by several goroutines, in the end the fib has what wins, and each
 // neighbour has heard the best of it.
 func TestRandomChanges(t *testing.T) {
