@@ -329,7 +329,7 @@ func TestFloodOfInitiations(t *testing.T) {
 			other := dataplane.NewCtx()
 			train := dataplane.Train{Data: flood, Size: len(flood), Remote: heard.local}
 			for ctx.Err() == nil {
-				for range 2000 {
+				for range shorter(2000, 300) {
 					w.device.Open(other, w.underlay, &train, nil)
 				}
 				time.Sleep(100 * time.Millisecond)
