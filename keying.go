@@ -39,7 +39,7 @@ type keying struct {
 	tunnels  map[string]*tunnel // by peer's name
 	clients  map[uint64]*client // instances of templates, by IKE SA
 	children map[uint32]*liveChild
-	up       map[string]*ikeState
+	up       map[uint64]string // peers' names, by IKE SA
 	pools    map[string]*pool
 	keepers  []*keepUp
 	leaving  bool
@@ -58,7 +58,7 @@ const inboxRoom = 4096
 func newKeying(s *site) *keying {
 	return &keying{s: s, log: s.log.With("protocol", "ike"), inbox: make(chan ikeMessage, inboxRoom), calls: make(chan func()), ended: make(chan struct{}), hits: make(chan *trapHit, 1024),
 		senders: map[dataplane.Underlay]dataplane.Sender{}, tunnels: map[string]*tunnel{}, clients: map[uint64]*client{},
-		children: map[uint32]*liveChild{}, up: map[string]*ikeState{}, pools: map[string]*pool{}}
+		children: map[uint32]*liveChild{}, up: map[uint64]string{}, pools: map[string]*pool{}}
 }
 
 // wantsIKE says whether any tunnel negotiates its keys.
@@ -174,9 +174,7 @@ func (k *keying) begin(t *tunnel) error {
 	if p.Encap == ike.EncapAuto && k.s.underlayFor(p.Local, p.Remote, false) == nil {
 		p.Encap = ike.EncapAlways // without raw sockets, which want a privilege, there is only UDP
 	}
-	k.s.mu.Lock()
 	k.tunnels[p.Name] = t
-	k.s.mu.Unlock()
 	actions, err := k.endpoint.AddPeer(time.Now(), p)
 	k.do(actions)
 	return err
@@ -275,7 +273,7 @@ func (k *keying) do(actions []ike.Action) {
 		case ike.IKEUp:
 			k.ikeUp(&a)
 		case ike.IKERekeyed:
-			k.ikeChanged(&a.IKE, a.Suite)
+			k.log.Info("IKE SA was rekeyed", "tunnel", a.Peer, "suite", a.Suite)
 			k.log.Info("IKE SA was rekeyed", "tunnel", a.Peer, "suite", a.Suite)
 		case ike.IKEDown:
 			k.ikeDown(&a)

@@ -1,7 +1,6 @@
 package warren
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -27,14 +26,6 @@ type liveChild struct {
 	since   time.Time
 }
 
-// ikeState is an IKE SA that is up.
-type ikeState struct {
-	ike   ike.IKE
-	suite string
-	since time.Time
-	lease ike.Lease
-}
-
 // client is an instance of a template: a peer that came by itself.
 type client struct {
 	tunnel *tunnel
@@ -54,9 +45,6 @@ const (
 	peerSilent = "the peer does not answer"
 )
 
-// stateKey names an IKE SA: that of a tunnel by the tunnel, that of a template's client by its number.
-func stateKey(i *ike.IKE) string { return fmt.Sprint(i.Peer, "/", i.Number) }
-
 // tunnelOf returns the tunnel that an IKE SA keys.
 func (k *keying) tunnelOf(i *ike.IKE) *tunnel {
 	if c := k.clients[i.Number]; c != nil {
@@ -69,9 +57,7 @@ func (k *keying) tunnelOf(i *ike.IKE) *tunnel {
 }
 
 func (k *keying) ikeUp(a *ike.IKEUp) {
-	k.s.mu.Lock()
-	k.up[stateKey(&a.IKE)] = &ikeState{ike: a.IKE, suite: a.Suite, since: time.Now(), lease: a.Leased}
-	k.s.mu.Unlock()
+	k.up[a.Number] = a.Peer
 	if t := k.tunnels[a.Peer]; t != nil && t.cfg.IPsec.any() {
 		if err := k.welcome(t, a); err != nil {
 			k.log.Error("client cannot be served", "tunnel", a.Peer, "client", a.RemoteID, "error", err)
@@ -85,15 +71,10 @@ func (k *keying) ikeUp(a *ike.IKEUp) {
 }
 
 func (k *keying) ikeDown(a *ike.IKEDown) {
-	key := stateKey(&a.IKE)
-	k.s.mu.Lock()
-	delete(k.up, key)
-	k.s.mu.Unlock()
+	delete(k.up, a.Number)
 	k.log.Info("IKE SA is down", "tunnel", a.Peer, "reason", a.Reason)
 	if c := k.clients[a.Number]; c != nil {
-		k.s.mu.Lock()
 		delete(k.clients, a.Number)
-		k.s.mu.Unlock()
 		k.farewell(c)
 		return
 	}
@@ -103,19 +84,10 @@ func (k *keying) ikeDown(a *ike.IKEDown) {
 	}
 }
 
-// ikeChanged notes what an IKE SA has become; suite is empty where that is as before.
-func (k *keying) ikeChanged(i *ike.IKE, suite string) {
-	k.s.mu.Lock()
-	defer k.s.mu.Unlock()
-	if st := k.up[stateKey(i)]; st != nil {
-		st.ike, st.suite = *i, cmp.Or(suite, st.suite)
-	}
-}
-
 // hasIKE says whether another IKE SA with a peer is up.
 func (k *keying) hasIKE(peer string) bool {
-	for _, st := range k.up {
-		if st.ike.Peer == peer {
+	for _, of := range k.up {
+		if of == peer {
 			return true
 		}
 	}
@@ -162,9 +134,7 @@ func (k *keying) install(sa *ike.ChildSA) (*liveChild, error) {
 	}
 	live := &liveChild{tunnel: t, child: c, sa: *sa, since: time.Now()}
 	live.sa.InKey, live.sa.OutKey = nil, nil
-	k.s.mu.Lock()
 	k.children[sa.In] = live
-	k.s.mu.Unlock()
 	return live, nil
 }
 
@@ -268,9 +238,7 @@ func (k *keying) childDown(a *ike.ChildDown) {
 		k.s.gateway.ReleaseSPI(a.In)
 		return
 	}
-	k.s.mu.Lock()
 	delete(k.children, a.In)
-	k.s.mu.Unlock()
 	live.tunnel.ipsec.RemoveChild(live.child)
 	k.log.Info("child SA is down", "tunnel", a.Peer, "child", a.Name, "reason", a.Reason)
 	if len(live.tunnel.ipsec.Sealing()) == 0 && !live.tunnel.trapped() {
@@ -319,7 +287,6 @@ func (k *keying) trap(a *ike.Trap) {
 
 func (k *keying) peerMoved(a *ike.PeerMoved) {
 	k.log.Info("peer moved", "tunnel", a.Peer, "from", a.From.Remote, "to", a.Path.Remote)
-	k.ikeChanged(&a.IKE, "")
 	for _, live := range k.children {
 		if live.sa.Peer == a.Peer && live.sa.Number == a.Number {
 			if err := k.follow(live.tunnel, &a.IKE, live.sa.Encap); err != nil {
@@ -360,9 +327,7 @@ func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
 		return err
 	}
 	c := &client{tunnel: t}
-	k.s.mu.Lock()
 	k.clients[a.Number] = c
-	k.s.mu.Unlock()
 	for _, addr := range a.Leased.Addresses {
 		c.offers = append(c.offers, router.Change{Prefix: hostPrefix(addr), Path: route.Path{Peer: t.selectors, Via: t.via}})
 	}
