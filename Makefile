@@ -7,7 +7,7 @@ FUZZTIME ?= 10s
 TESTTIMEOUT ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build test peers vet fmt staticcheck race unit fuzz bench bench-ratios bench-peers bench-table clean
+.PHONY: help build test peers vet fmt staticcheck race unit fuzz bench bench-ratios bench-peers bench-ike bench-table clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,10 +58,11 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" bench/fuzz.sh
 
 # All parts run even if one fails; the status is that of all.
-bench: peers ## what warren claims, measured: ratios in memory, side by side with real peers, a full BGP table
+bench: peers ## what warren claims, measured: ratios in memory, side by side with real peers, key exchange, a full BGP table
 	@status=0; \
 	$(MAKE) --no-print-directory bench-ratios || status=1; \
 	$(MAKE) --no-print-directory bench-peers || status=1; \
+	$(MAKE) --no-print-directory bench-ike || status=1; \
 	$(MAKE) --no-print-directory bench-table || status=1; \
 	exit $$status
 
@@ -72,6 +73,10 @@ bench-ratios: ## benchmarks in memory, as ratios (RATIOSFLAGS)
 bench-peers: ## through tunnels between network namespaces, side by side with other programs; root (PEERSFLAGS)
 	@echo "== side by side with peers"
 	$(GO) run ./bench/cmd/sidebyside $(PEERSFLAGS)
+
+bench-ike: ## handshakes as responder beside charon, a thousand tunnels at once; root (IKEFLAGS)
+	@echo "== key exchange"
+	$(GO) run ./bench/cmd/ikebench $(IKEFLAGS)
 
 bench-table: ## the Internet's table from BIRD, to BIRD, and withdrawn; root (TABLEFLAGS)
 	@echo "== a full table"

@@ -19,7 +19,6 @@ const StrongSwanMTU = 1400
 // packets keep ESP that charon sends from going into its own tunnel.
 const charonConfig = `charon-systemd {
   load = random nonce openssl aes sha1 sha2 hmac kdf gcm chapoly curve25519 x509 pem pubkey pkcs1 pkcs8 constraints revocation kernel-libipsec kernel-netlink socket-default vici updown
-%[2]s
   plugins {
     vici { socket = unix://%[1]s/vici }
     kernel-libipsec { allow_peer_ts = yes }
@@ -29,6 +28,7 @@ const charonConfig = `charon-systemd {
   filelog { log { path = %[1]s/charon.log
       default = 1
       flush_line = yes } }
+%[2]s
 }
 swanctl { load = pem pkcs1 pkcs8 x509 revocation constraints pubkey openssl random }
 `
