@@ -3,7 +3,7 @@
 //
 // Reading order: the benchmarks here; cmd/ratios, which runs them and prints the ratios that warren promises; lab, networks of
 // namespaces with real programs in them; peers and cmd/sidebyside, which measure warren next to other programs in such a
-// network; stat, the medians and spreads that both print.
+// network; cmd/ikebench, key exchange beside charon; stat, the medians and spreads that all print.
 //
 // Nothing outside of bench imports it but tests, which may use lab.
 package bench
