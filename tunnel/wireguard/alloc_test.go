@@ -150,3 +150,28 @@ func TestOpenAllocatesNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestHandshakesAllocateNothingInWorkers: those of somebody who knows our key wait for control until there is no more room, others
+// end here.
+func TestHandshakesAllocateNothingInWorkers(t *testing.T) {
+	key := handshake.NewPrivateKey()
+	d, err := wireguard.New(wireguard.Options{PrivateKey: key})
+	must(t, err)
+	e := &end{device: d, sent: &recorder{local: netip.MustParseAddrPort("192.0.2.1:51820")}, ctx: dataplane.NewCtx()}
+	right := initiationTo(t, key.Public())
+	wrong := bytes.Clone(right)
+	wrong[50]++
+	for name, m := range map[string][]byte{"right": right, "wrong": wrong} {
+		from := netip.MustParseAddrPort("192.0.2.2:51820")
+		t.Run(name, func(t *testing.T) {
+			mustNotAllocate(t, func() {
+				for range 10 {
+					e.open(e.ctx, m, from)
+				}
+			})
+		})
+	}
+	if got := d.HandshakeDrops()[handshake.BadMAC1]; got < 2000 && !raceEnabled {
+		t.Errorf("%d of the wrong ones were seen", got)
+	}
+}

@@ -100,6 +100,25 @@ func newDuo(t testing.TB) *duo {
 	return d
 }
 
+// initiationTo is what a device says first that has this peer. It needs no more time than the machine takes.
+func initiationTo(t testing.TB, k handshake.PublicKey) []byte {
+	t.Helper()
+	stranger, err := wireguard.New(wireguard.Options{PrivateKey: handshake.NewPrivateKey()})
+	must(t, err)
+	heard := &recorder{local: netip.MustParseAddrPort("203.0.113.66:666")}
+	stranger.AddUnderlay(heard)
+	_, err = stranger.AddPeer(1, wireguard.PeerConfig{PublicKey: k, Endpoint: netip.MustParseAddrPort("192.0.2.1:51820"), PersistentKeepalive: time.Second})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- stranger.Run(ctx) }()
+	var said [][]byte
+	waitFor(t, "an initiation", func() bool { said = append(said, heard.take()...); return len(said) > 0 })
+	cancel()
+	must(t, <-ended)
+	return said[0]
+}
+
 // pass gives to what from sent.
 func (d *duo) pass(from, to *end) {
 	for _, f := range from.sent.take() {

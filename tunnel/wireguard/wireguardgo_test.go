@@ -313,21 +313,12 @@ func TestFloodOfInitiations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := meetWireguardGo(t, handshake.NewPresharedKey(), true, sim.Config{Faults: sim.Faults{Delay: 10 * time.Millisecond}})
 		// What a device that is no peer of ours says first is what the flood is made of.
-		stranger, err := wireguard.New(wireguard.Options{PrivateKey: handshake.NewPrivateKey()})
-		must(t, err)
-		heard := &recorder{local: addr("203.0.113.66:666")}
-		stranger.AddUnderlay(heard)
-		p, err := stranger.AddPeer(1, wireguard.PeerConfig{PublicKey: w.keys[0].Public(), Endpoint: w.underlay.Local(), PersistentKeepalive: time.Second})
-		must(t, err)
+		flood := initiationTo(t, w.keys[0].Public())
 		ctx, cancel := contextOf(t)
 		var flooding sync.WaitGroup
-		flooding.Go(func() { must(t, stranger.Run(ctx)) })
-		time.Sleep(2 * time.Second)
-		flood := heard.take()[0]
-		p.Close()
 		flooding.Go(func() {
 			other := dataplane.NewCtx()
-			train := dataplane.Train{Data: flood, Size: len(flood), Remote: heard.local}
+			train := dataplane.Train{Data: flood, Size: len(flood), Remote: addr("203.0.113.66:666")}
 			for ctx.Err() == nil {
 				for range shorter(2000, 300) {
 					w.device.Open(other, w.underlay, &train, nil)
