@@ -12,7 +12,7 @@ import (
 )
 
 // LoadConfig reads a configuration and the files that it includes. Mistakes in it are ConfigErrors that has them all. A file whose
-// name ends in .conf is one of wg-quick(8), and its mistakes are quick.Errors.
+// name ends in .conf is one of wg-quick(8).
 func LoadConfig(path string) (*Config, error) {
 	if filepath.Ext(path) == quickSuffix {
 		return loadQuick(path)

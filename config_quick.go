@@ -2,6 +2,7 @@ package warren
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -14,11 +15,11 @@ import (
 const quickSuffix = ".conf"
 
 // ImportQuick reads a configuration file of wg-quick(8) and returns the configuration in YAML that means the same, secrets and
-// all, and what in the file has no effect. A file wg0.conf makes the device wg0, as it does with wg-quick.
-func ImportQuick(path string) (yaml []byte, ignored []quick.Ignored, err error) {
+// all, and as warnings what in the file has no effect. Mistakes in the file are ConfigErrors. A file wg0.conf makes the device wg0, as it does with wg-quick.
+func ImportQuick(path string) (yaml []byte, warnings []ConfigWarning, err error) {
 	q, err := quick.Load(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, quickMistakes(err)
 	}
 	name := strings.TrimSuffix(filepath.Base(path), quickSuffix)
 	if !interfaceName.MatchString(name) {
@@ -31,12 +32,28 @@ func ImportQuick(path string) (yaml []byte, ignored []quick.Ignored, err error) 
 	fmt.Fprintf(b, "# From %s. There are secrets in it.\n", filepath.Base(path))
 	quickInterface(b, name, &q.Interface)
 	quickPeers(b, q.Peers)
-	return b.Bytes(), q.Ignored, nil
+	for _, i := range q.Ignored {
+		warnings = append(warnings, ConfigWarning{File: path, Line: i.Line, Column: 1, Key: i.Key, Text: "ignored: " + i.Why})
+	}
+	return b.Bytes(), warnings, nil
+}
+
+// quickMistakes makes of the mistakes of a wg-quick file those of any configuration.
+func quickMistakes(err error) error {
+	var all quick.Errors
+	if !errors.As(err, &all) {
+		return err
+	}
+	var errs ConfigErrors
+	for _, e := range all {
+		errs = append(errs, &ConfigError{File: e.File, Line: e.Line, Column: e.Column, Key: e.Key, Problem: e.Problem, Want: e.Want})
+	}
+	return errs
 }
 
 // loadQuick makes a configuration of a wg-quick file.
 func loadQuick(path string) (*Config, error) {
-	yaml, ignored, err := ImportQuick(path)
+	yaml, warnings, err := ImportQuick(path)
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +61,7 @@ func loadQuick(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range ignored {
-		cfg.Warnings = append(cfg.Warnings, ConfigWarning{File: path, Line: i.Line, Column: 1, Key: i.Key, Text: "ignored: " + i.Why})
-	}
+	cfg.Warnings = append(cfg.Warnings, warnings...)
 	return cfg, nil
 }
 

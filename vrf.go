@@ -34,8 +34,8 @@ type vrf struct {
 	speaker *bgp.Speaker
 	// watch is BFD, nil for none.
 	watch *watch
-	// connected and static offer what the configuration says of the port.
-	connected, static *route.Peer
+	// connected and static offer what the configuration says of the port, local the engine's own ends of tunnels.
+	connected, static, local *route.Peer
 	// offers wait until everything stands.
 	offers    []router.Change
 	protected []netip.Prefix
@@ -53,6 +53,7 @@ func (s *site) openVRF(cfg *VRFConfig) error {
 	}
 	v := &vrf{name: cfg.Name, cfg: cfg, vrf: dv}
 	v.connected = &route.Peer{Source: route.Connected, Name: cfg.Name}
+	v.local = &route.Peer{Source: route.Connected, Name: cfg.Name, Local: true}
 	v.static = &route.Peer{Source: route.Static, Name: cfg.Name}
 	routing := router.Config{FIB: dv.Table(), Unreachable: dataplane.HopUnreachable, Logger: s.log.With("vrf", cfg.Name)}
 	if cfg.BGP != nil {
@@ -133,7 +134,11 @@ func (s *site) openStacks() error {
 			return fmt.Errorf("vrf %q: %w", v.name, err)
 		}
 		for _, a := range own {
-			v.offer(hostPrefix(a), route.Path{Peer: v.connected, Via: v.own})
+			peer := v.local
+			if v.cfg.BGP != nil && slices.Contains(v.cfg.BGP.Addresses, a) {
+				peer = v.connected
+			}
+			v.offer(hostPrefix(a), route.Path{Peer: peer, Via: v.own})
 		}
 	}
 	return nil

@@ -103,6 +103,11 @@ func TestBGPOverATunnel(t *testing.T) {
 		via, _ := leadsTo(e[1], "10.1.0.0/16")
 		return via == "peer"
 	})
+	for _, p := range []string{"169.254.1.1/32", "2001:db8:ff::1/128"} {
+		if via, source := leadsTo(e[0], p); source != "" {
+			t.Errorf("the neighbor's end of the tunnel, %s, is learned from %s by %s", p, source, via)
+		}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	for _, dst := range []string{"10.2.0.1", "fd02::1", "169.254.1.1", "2001:db8:ff::1"} {

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,15 +18,16 @@ import (
 func newDemo() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Three sites in one process, joined by ESP tunnels; no privilege needed",
-		Long: `Three engines in this process, sites a, b and c, each with a TCP/IP stack of its own, joined by ESP tunnels over UDP on
-the loopback interface. Two tunnels lead from a to b. The demo moves TCP through them, spreads flows over both, takes one
-away, and shows what happened. It succeeds only if all of it did.`,
+		Short: "Three sites in one process: tunnels, BGP, multipath, a failure; no privilege needed",
+		Long: `Four engines in this process, on a simulated network: site a, site b with two gateways b1 and b2, and site c, each with a
+TCP/IP stack of its own. The tunnels are ESP, keyed by IKEv2, and WireGuard; BGP inside them tells who is where, and BFD who
+is no longer. The demo moves TCP through them, spreads flows over an ESP and a WireGuard tunnel, lets a gateway die without a
+word, and shows how long that hurt. It succeeds only if all of it did.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), demoLimit)
 			defer cancel()
-			d := &demo{ctx: ctx, out: cmd.OutOrStdout(), begun: time.Now()}
+			d := &demo{ctx: ctx, out: cmd.OutOrStdout(), begun: time.Now(), network: warren.NewSimulation()}
 			defer d.stop()
 			return d.tell()
 		},
@@ -42,21 +43,12 @@ const (
 
 // demo is the story: each step says what it does, does it, and shows what came of it.
 type demo struct {
-	ctx   context.Context
-	out   io.Writer
-	begun time.Time
-	sites map[string]*demoSite
-	ports []uint16
-}
-
-// demoSite is one engine of the demo.
-type demoSite struct {
-	name   string
-	engine *warren.Engine
-	addr4  netip.Addr
-	addr6  netip.Addr
-	cancel context.CancelFunc
-	done   chan error
+	ctx     context.Context
+	out     io.Writer
+	begun   time.Time
+	network *warren.Simulation
+	sites   []*demoSite
+	flowed  uint16 // how many flows there were
 }
 
 func (d *demo) tell() error {
@@ -64,12 +56,13 @@ func (d *demo) tell() error {
 		title string
 		run   func() error
 	}{
-		{"three sites come up, each joined to the others by ESP tunnels over UDP on loopback", d.raise},
+		{"sites a, b and c come up; b has two gateways, b1 and b2", d.raise},
+		{"BGP comes up inside the tunnels and tells who is where", d.learn},
 		{"every site pings every other, IPv4 and IPv6", d.pingAll},
-		{"64 MiB of TCP from a to b, through the tunnels", func() error { return d.transfer("a", "b") }},
-		{"64 MiB of TCP from c to b, at the same time from b to a", d.transferBoth},
-		{"32 flows from a to b spread over both tunnels", d.spread},
-		{"one of the two tunnels to b is taken away; new flows take the other", d.takeAway},
+		{"64 MiB of TCP from a to c through ESP, then from c to b2 through WireGuard", d.transfers},
+		{"32 flows from a to b spread over ESP to b1 and WireGuard to b2", d.spread},
+		{"gateway b1 dies without a word", d.die},
+		{"gateway b1 is back", d.rise},
 		{"the sites leave", d.leave},
 	} {
 		fmt.Fprintf(d.out, "\n— %s\n", step.title)
@@ -81,250 +74,176 @@ func (d *demo) tell() error {
 	return nil
 }
 
-// demoLink is one tunnel between two sites, keyed by hand.
-type demoLink struct {
-	a, b       string
-	nameA      string // of the tunnel at a
-	nameB      string
-	spiA, spiB uint32 // by which a and b receive
-	keyA, keyB warren.Secret
+// wait waits until a condition holds, and returns for how long.
+func (d *demo) wait(what string, holds func() bool) (time.Duration, error) {
+	begun := time.Now()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-d.ctx.Done():
+			return 0, fmt.Errorf("%s: %w", what, context.Cause(d.ctx))
+		case <-tick.C:
+		}
+	}
+	return time.Since(begun), nil
 }
 
-// raise makes the sites' configurations and runs the engines.
-func (d *demo) raise() error {
-	d.sites = map[string]*demoSite{}
-	names := []string{"a", "b", "c"}
-	if err := d.freePorts(2 * len(names)); err != nil {
-		return err
-	}
-	links := []*demoLink{
-		{a: "a", b: "b", nameA: "b1", nameB: "a1"}, {a: "a", b: "b", nameA: "b2", nameB: "a2"},
-		{a: "a", b: "c", nameA: "c", nameB: "a"}, {a: "b", b: "c", nameA: "c", nameB: "b"},
-	}
-	for i, l := range links {
-		l.spiA, l.spiB = uint32(0x1000+i), uint32(0x2000+i)
-		l.keyA, l.keyB = make(warren.Secret, 20), make(warren.Secret, 20)
-		rand.Read(l.keyA)
-		rand.Read(l.keyB)
-	}
-	for i, name := range names {
-		if err := d.start(i, name, links); err != nil {
-			return err
+// learn waits until everybody knows the way to everybody.
+func (d *demo) learn() error {
+	took, err := d.wait("routes to all sites", func() bool {
+		for _, from := range d.sites {
+			for _, to := range d.sites {
+				if from.as != to.as && (len(from.hops(to.net4)) == 0 || len(from.hops(host(to.addr4))) == 0 || len(from.hops(host(to.addr6))) == 0) {
+					return false
+				}
+			}
 		}
-	}
-	for _, name := range names {
-		s := d.sites[name]
-		if _, err := s.engine.Ping(d.ctx, s.addr4); err != nil { // waits until the engine is up
-			return fmt.Errorf("site %s: %w", name, err)
-		}
-		for _, t := range s.engine.Status().Tunnels {
-			fmt.Fprintf(d.out, "  site %s  tunnel %-3s %s to %v, inner MTU %d\n", name, t.Name, t.Children[0].Suite, t.Remote, t.InnerMTU)
-		}
-	}
-	return nil
-}
-
-func (d *demo) start(i int, name string, links []*demoLink) error {
-	s := &demoSite{name: name, done: make(chan error, 1),
-		addr4: netip.AddrFrom4([4]byte{10, 0, byte(i + 1), 1}),
-		addr6: netip.AddrFrom16([16]byte{0: 0xfd, 5: byte(i + 1), 15: 1})}
-	cfg := &warren.Config{
-		Underlay: warren.UnderlayConfig{Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, UDPPort: d.ports[i]},
-		VRFs: []warren.VRFConfig{{Name: "main", Port: warren.PortConfig{Netstack: &warren.NetstackConfig{
-			Addresses: []netip.Prefix{netip.PrefixFrom(s.addr4, 24), netip.PrefixFrom(s.addr6, 64)}, MTU: 1420}}}},
-	}
-	for _, l := range links {
-		if l.a == name {
-			cfg.Tunnels = append(cfg.Tunnels, d.tunnel(l.nameA, l.b, l.spiB, l.spiA, l.keyB, l.keyA))
-		} else if l.b == name {
-			cfg.Tunnels = append(cfg.Tunnels, d.tunnel(l.nameB, l.a, l.spiA, l.spiB, l.keyA, l.keyB))
-		}
-	}
-	engine, err := warren.New(cfg)
+		return len(d.site("a").hops(d.site("b1").net4)) == 2 && d.watched()
+	})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(d.ctx)
-	s.engine, s.cancel = engine, cancel
-	d.sites[name] = s
-	go func() { s.done <- engine.Run(ctx) }()
-	return nil
-}
-
-// tunnel is one end of a link: to the site peer, whose networks it leads to.
-func (d *demo) tunnel(name, peer string, out, in uint32, outKey, inKey warren.Secret) warren.TunnelConfig {
-	i := int(peer[0] - 'a')
-	return warren.TunnelConfig{
-		Name: name,
-		IPsec: &warren.IPsecConfig{Remote: netip.MustParseAddr("127.0.0.1"), RemotePort: d.ports[i], Encap: warren.EncapAlways,
-			ReplayWindow: warren.DefaultReplayWindow,
-			Static:       &warren.StaticConfig{Suite: "aes128gcm16", Out: warren.SAConfig{SPI: out, Key: outKey}, In: warren.SAConfig{SPI: in, Key: inKey}}},
-		Routes: []warren.RouteConfig{
-			{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i + 1), 0}), 24)},
-			{Prefix: netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 5: byte(i + 1)}), 64)},
-		},
-	}
-}
-
-// freePorts finds UDP ports on loopback that nobody uses.
-func (d *demo) freePorts(n int) error {
-	for range n {
-		pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
-		if err != nil {
-			return fmt.Errorf("find a free port: %w", err)
+	fmt.Fprintf(d.out, "  all routes are there, and BFD watches all ways, after %d ms\n", took.Milliseconds())
+	for _, s := range d.sites {
+		for _, n := range s.engine.Neighbors() {
+			fmt.Fprintf(d.out, "  %-2s  neighbor %-3s AS %d  %s, %d prefixes in, BFD %s\n", s.name, n.Name, n.NeighborAS, n.State, n.PrefixesIn, n.BFD)
 		}
-		defer pc.Close()
-		d.ports = append(d.ports, pc.LocalAddr().(*net.UDPAddr).AddrPort().Port())
 	}
+	a, b := d.site("a"), d.site("b1")
+	fmt.Fprintf(d.out, "  a's way to %v: %s\n", b.net4, strings.Join(a.hops(b.net4), " and "))
 	return nil
+}
+
+// watched says whether BFD watches all neighbours.
+func (d *demo) watched() bool {
+	for _, s := range d.sites {
+		for _, n := range s.engine.Neighbors() {
+			if n.BFD != "Up" {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (d *demo) pingAll() error {
-	for _, from := range []string{"a", "b", "c"} {
-		for _, to := range []string{"a", "b", "c"} {
-			if from == to {
+	for _, from := range d.sites {
+		for _, to := range d.sites {
+			if from.as == to.as {
 				continue
 			}
-			for _, addr := range []netip.Addr{d.sites[to].addr4, d.sites[to].addr6} {
-				rtt, err := d.sites[from].engine.Ping(d.ctx, addr)
+			for _, addr := range []netip.Addr{to.addr4, to.addr6} {
+				rtt, err := from.engine.Ping(d.ctx, addr)
 				if err != nil {
-					return fmt.Errorf("from %s: %w", from, err)
+					return fmt.Errorf("from %s: %w", from.name, err)
 				}
-				fmt.Fprintf(d.out, "  %s to %s  %-12v %v\n", from, to, addr, rtt.Round(time.Microsecond))
+				fmt.Fprintf(d.out, "  %-2s to %-2s  %-10v %v\n", from.name, to.name, addr, rtt.Round(time.Microsecond))
 			}
 		}
 	}
 	return nil
 }
 
-// transfer moves demoBytes by TCP and shows how fast.
-func (d *demo) transfer(from, to string) error {
-	rate, err := d.move(from, to, demoBytes, 0)
+// transfers moves demoBytes by TCP and shows how fast.
+func (d *demo) transfers() error {
+	for _, way := range []struct{ from, to, tunnel string }{{"a", "c", "c"}, {"c", "b2", "b2"}} {
+		from := d.site(way.from)
+		rate, err := d.move(from, d.site(way.to), demoBytes, 5000)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(d.out, "  %s to %s  %.2f Gbit/s\n", way.from, way.to, rate/1e9)
+		t := from.tunnel(way.tunnel)
+		fmt.Fprintf(d.out, "  site %s  tunnel %-2s (%s) out %s, in %s\n", from.name, t.Name, t.Kind, traffic(t.OutPackets, t.OutBytes),
+			traffic(t.InPackets, t.InBytes))
+	}
+	return nil
+}
+
+// spread opens many flows to what both gateways of b serve, and sees that both tunnels carry some.
+func (d *demo) spread() error {
+	used, err := d.flows(32)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.out, "  %s to %s  %.2f Gbit/s\n", from, to, rate/1e9)
-	d.counters(from)
-	return nil
-}
-
-func (d *demo) transferBoth() error {
-	other := make(chan error, 1)
-	go func() { other <- d.transfer("b", "a") }()
-	return errors.Join(d.transfer("c", "b"), <-other)
-}
-
-// move sends n bytes by TCP between two sites' stacks, from local port (0 for any), and returns bits per second.
-func (d *demo) move(from, to string, n int64, port uint16) (bitsPerSecond float64, err error) {
-	ln, err := d.sites[to].engine.Listen("tcp", netip.AddrPortFrom(d.sites[to].addr4, port).String())
-	if err != nil {
-		return 0, err
-	}
-	defer ln.Close()
-	received := make(chan int64, 1)
-	go func() {
-		c, err := ln.Accept()
-		if err != nil {
-			received <- 0
-			return
-		}
-		defer c.Close()
-		got, _ := io.Copy(io.Discard, c)
-		received <- got
-	}()
-	c, err := d.sites[from].engine.DialContext(d.ctx, "tcp", ln.Addr().String())
-	if err != nil {
-		return 0, err
-	}
-	if deadline, ok := d.ctx.Deadline(); ok {
-		_ = c.SetDeadline(deadline)
-	}
-	begun := time.Now()
-	buf := make([]byte, 256<<10)
-	for left := n; left > 0 && err == nil; left -= int64(len(buf)) {
-		_, err = c.Write(buf[:min(left, int64(len(buf)))])
-	}
-	if err = errors.Join(err, c.Close()); err != nil {
-		return 0, err
-	}
-	select {
-	case got := <-received:
-		if got != n {
-			return 0, fmt.Errorf("%d bytes of %d arrived", got, n)
-		}
-	case <-d.ctx.Done():
-		return 0, d.ctx.Err()
-	}
-	return float64(n) * 8 / time.Since(begun).Seconds(), nil
-}
-
-// spread opens many flows and sees that both tunnels carry some.
-func (d *demo) spread() error {
-	before := d.out2()
-	for i := range 32 {
-		if _, err := d.move("a", "b", 10_000, uint16(7000+i)); err != nil {
-			return err
-		}
-	}
-	after := d.out2()
-	one, two := after[0]-before[0], after[1]-before[1]
-	fmt.Fprintf(d.out, "  b1 carried %d packets, b2 %d\n", one, two)
-	if one == 0 || two == 0 {
+	fmt.Fprintf(d.out, "  ESP to b1 carried %d packets, WireGuard to b2 %d\n", used["b1"], used["b2"])
+	if used["b1"] == 0 || used["b2"] == 0 {
 		return errors.New("all flows took one tunnel")
 	}
 	return nil
 }
 
-// out2 returns how many packets a has sent into each of its tunnels to b.
-func (d *demo) out2() (n [2]uint64) {
-	for _, t := range d.sites["a"].engine.Status().Tunnels {
-		switch t.Name {
-		case "b1":
-			n[0] = t.OutPackets
-		case "b2":
-			n[1] = t.OutPackets
+// flows opens so many connections from a to b, and returns how many packets each tunnel of a's carried for them.
+func (d *demo) flows(n int) (map[string]uint64, error) {
+	a := d.site("a")
+	used := map[string]uint64{}
+	for _, t := range a.engine.Status().Tunnels {
+		used[t.Name] -= t.OutPackets
+	}
+	for i := range n {
+		if err := d.flow(a, d.site("b1"), d.site("b2")); err != nil {
+			return nil, fmt.Errorf("flow %d: %w", i+1, err)
 		}
 	}
-	return n
-}
-
-func (d *demo) counters(site string) {
-	for _, t := range d.sites[site].engine.Status().Tunnels {
-		fmt.Fprintf(d.out, "  site %s  tunnel %-3s out %s, in %s\n", site, t.Name, traffic(t.OutPackets, t.OutBytes), traffic(t.InPackets, t.InBytes))
+	for _, t := range a.engine.Status().Tunnels {
+		used[t.Name] += t.OutPackets
 	}
+	return used, nil
 }
 
-// takeAway takes the second tunnel down at both its ends and shows that flows take the other one.
-func (d *demo) takeAway() error {
-	a := d.sites["a"].engine
-	ctx := context.Background()
-	if err := errors.Join(a.Down(ctx, "b2", ""), d.sites["b"].engine.Down(ctx, "a2", "")); err != nil {
+// die cuts b1 off and waits until a has left the tunnel to it.
+func (d *demo) die() error {
+	a, b1 := d.site("a"), d.site("b1")
+	d.cutOff(b1, true)
+	took, err := d.wait("another way to b", func() bool { return !slices.Contains(a.hops(b1.net4), "b1") })
+	if err != nil {
 		return err
 	}
-	for i := range 8 {
-		if _, err := d.move("a", "b", 100_000, uint16(7100+i)); err != nil {
-			return fmt.Errorf("flow %d after the failure: %w", i, err)
+	fmt.Fprintf(d.out, "  a has left it after %d ms; its way to %v: %s\n", took.Milliseconds(), b1.net4, strings.Join(a.hops(b1.net4), " and "))
+	for _, n := range a.engine.Neighbors() {
+		if n.Name == "b1" {
+			fmt.Fprintf(d.out, "  a's neighbor b1: %s, %s\n", n.State, n.LastError)
 		}
 	}
-	for _, t := range a.Status().Tunnels {
-		if t.Name == "b2" {
-			fmt.Fprintf(d.out, "  site a  tunnel b2 is %s; 8 new flows took b1\n", t.State)
-			if t.State != "down" {
-				return errors.New("the tunnel is still up")
-			}
-		}
+	used, err := d.flows(8)
+	if err != nil {
+		return err
 	}
-	d.counters("a")
+	fmt.Fprintf(d.out, "  8 new flows from a to b: %d packets by b2, %d by b1\n", used["b2"], used["b1"])
 	return nil
+}
+
+// rise lets b1 be reached again.
+func (d *demo) rise() error {
+	a, b1 := d.site("a"), d.site("b1")
+	d.cutOff(b1, false)
+	took, err := d.wait("both ways to b", func() bool { return len(a.hops(b1.net4)) == 2 })
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "  both ways are there again after %d ms: %s\n", took.Milliseconds(), strings.Join(a.hops(b1.net4), " and "))
+	_, err = d.flows(8)
+	return err
+}
+
+func (d *demo) cutOff(s *demoSite, cut bool) {
+	for _, o := range d.sites {
+		if o != s {
+			d.network.Cut(s.underlay, o.underlay, cut)
+		}
+	}
 }
 
 // leave ends the engines and sees that they ended well.
 func (d *demo) leave() error {
-	var errs []error
-	for name, s := range d.sites {
+	for _, s := range d.sites {
 		s.cancel()
+	}
+	var errs []error
+	for _, s := range d.sites {
 		if err := <-s.done; err != nil {
-			errs = append(errs, fmt.Errorf("site %s: %w", name, err))
+			errs = append(errs, fmt.Errorf("site %s: %w", s.name, err))
 		}
 	}
 	d.sites = nil
@@ -333,3 +252,32 @@ func (d *demo) leave() error {
 
 // stop ends what a failed step left running.
 func (d *demo) stop() { _ = d.leave() }
+
+// site returns the one of that name.
+func (d *demo) site(name string) *demoSite {
+	return d.sites[slices.IndexFunc(d.sites, func(s *demoSite) bool { return s.name == name })]
+}
+
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// hops are the tunnels that a site's route to a prefix leads to.
+func (s *demoSite) hops(p netip.Prefix) (all []string) {
+	for _, r := range s.engine.Routes(p) {
+		if r.Prefix != p {
+			continue
+		}
+		for _, h := range r.Hops {
+			if h.Kind == "tunnel" {
+				all = append(all, h.Via)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// tunnel returns the one of that name.
+func (s *demoSite) tunnel(name string) warren.TunnelStatus {
+	all := s.engine.Status().Tunnels
+	return all[slices.IndexFunc(all, func(t warren.TunnelStatus) bool { return t.Name == name })]
+}

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/warrenvpn/warren"
-	"github.com/warrenvpn/warren/tunnel/wireguard/quick"
 )
 
 func main() {
@@ -39,8 +38,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "warren: %v\n", err)
 	var bad warren.ConfigErrors
 	var usage usageError
-	var badQuick quick.Errors
-	if errors.As(err, &bad) || errors.As(err, &badQuick) || errors.As(err, &usage) {
+	if errors.As(err, &bad) || errors.As(err, &usage) {
 		return 2
 	}
 	return 1

@@ -73,6 +73,9 @@ type Peer struct {
 	// AS is the neighbour's autonomous system. IBGP says that it is ours too.
 	AS   uint32
 	IBGP bool
+	// Local routes lead to the engine's own ends of tunnels. No neighbour is told of them, or it would find the other end of its own
+	// tunnel by a way around, where a session that wants one hop does not work.
+	Local bool
 }
 
 // Via is where a path leads. The pointer is its identity; whether it is up is known to who uses it.

@@ -102,7 +102,7 @@ type outlet interface {
 // note puts a change among what the session will be told.
 func (s *session) note(r *Router, c *rib.Change) {
 	out := bgp.Change{Prefix: c.Prefix}
-	if best := r.exportable(c); best != nil && s.neighbor.Export != nil && best.Peer != s.Peer {
+	if best := r.exportable(c); best != nil && !best.Peer.Local && s.neighbor.Export != nil && best.Peer != s.Peer {
 		path := *best
 		switch {
 		case path.Attrs == nil:
