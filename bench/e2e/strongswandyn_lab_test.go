@@ -198,11 +198,14 @@ func (e *keyed) configure(peer *keyed, s settings) {
 	e.text = fmt.Sprintf(keyedCharon, e.outer, peer.seen, e.host.Name, peer.host.Name, s.conn, network(e.inner), network(peer.inner), s.charChild)
 }
 
-// start starts both ends.
-func (p *keyedPair) start(ctx context.Context, a, b settings) error {
+// start starts both ends. edit changes their configurations before, unless it is nil.
+func (p *keyedPair) start(ctx context.Context, a, b settings, edit func(p *keyedPair, text string) string) error {
 	p.a.configure(p.b, a)
 	p.b.configure(p.a, b)
 	for _, e := range []*keyed{p.a, p.b} {
+		if edit != nil {
+			e.text = edit(p, e.text)
+		}
 		if err := p.startEnd(ctx, e); err != nil {
 			return err
 		}
@@ -329,6 +332,7 @@ type run struct {
 	a, b  settings
 	// between is nil for a wire.
 	between *middleOptions
+	edit    func(p *keyedPair, text string) string // nil to leave configurations as they are
 	do      func(ctx context.Context, p *keyedPair) error
 }
 
@@ -360,7 +364,7 @@ func (r *run) try(ctx context.Context, program string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	if err := p.start(ctx, r.a, r.b); err != nil {
+	if err := p.start(ctx, r.a, r.b, r.edit); err != nil {
 		return err
 	}
 	return r.do(ctx, p)
