@@ -189,7 +189,8 @@ const (
 
 // IPsecConfig is an ESP tunnel's.
 type IPsecConfig struct {
-	// Remote is the peer's address, RemotePort its port where ESP is in UDP; 0 for 4500.
+	// Remote is the peer's address. RemotePort is its port where ESP is in UDP and keys are given by hand, 4500 unless set, and with IKE
+	// the one to begin with, 500 unless set.
 	// RemoteAny takes any peer with the right identity, which IKE then negotiates with; Remote is not set.
 	Remote     netip.Addr
 	RemoteAny  bool
@@ -206,8 +207,7 @@ type IPsecConfig struct {
 	Keepalive time.Duration
 	// Child are the traffic selectors; everything unless it says otherwise.
 	Child ChildConfig
-	// Static are keys given by hand, IKE says how the keys are negotiated: one of the two. With IKE, Child is nothing and RemotePort
-	// is where to begin, 500 unless set.
+	// Static are keys given by hand, IKE says how the keys are negotiated: one of the two. With IKE, Child is nothing.
 	Static *StaticConfig
 	IKE    *IKEConfig
 }
@@ -243,7 +243,7 @@ type SAConfig struct {
 
 // DefaultIPsec is what a tunnel's ipsec is, unless the configuration says otherwise.
 func DefaultIPsec() IPsecConfig {
-	return IPsecConfig{RemotePort: DefaultUDPPort, ReplayWindow: DefaultReplayWindow, Keepalive: DefaultKeepalive}
+	return IPsecConfig{ReplayWindow: DefaultReplayWindow, Keepalive: DefaultKeepalive}
 }
 
 // withDefaults returns a copy in which everything is filled in that follows from the rest. It shares what it leaves as it

@@ -136,11 +136,8 @@ func (c *IPsecConfig) any() bool { return c.IKE != nil && c.RemoteAny }
 // peer makes what package ike wants to know of a tunnel.
 func (c *IPsecConfig) peer(name string, local netip.Addr) (p ike.PeerConfig, err error) {
 	k := c.IKE
-	p = ike.PeerConfig{Name: name, Local: local, Remote: c.Remote, Encap: ike.Encap(c.Encap), RekeyTime: k.RekeyTime, OverTime: k.OverTime,
+	p = ike.PeerConfig{Name: name, Local: local, Remote: c.Remote, RemotePort: c.RemotePort, Encap: ike.Encap(c.Encap), RekeyTime: k.RekeyTime, OverTime: k.OverTime,
 		RandTime: orNone(k.RandTime), ReauthTime: k.ReauthTime, DPDDelay: k.DPDDelay, KeyingTries: k.KeyingTries, NoFragmentation: k.NoFragmentation}
-	if c.RemotePort != DefaultUDPPort {
-		p.RemotePort = c.RemotePort
-	}
 	if p.Proposals, err = proposal.ParseIKE(orElse(k.Proposals, "default")); err != nil {
 		return p, err
 	}

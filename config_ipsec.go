@@ -80,6 +80,9 @@ func (d *decoder) ipsecChildren(n *node, path keyPath, c *IPsecConfig, k *IKECon
 		return
 	}
 	if c.Static != nil {
+		if n.entry("remote_port") == nil {
+			c.RemotePort = DefaultUDPPort
+		}
 		if one != nil {
 			d.object(one, path.to("child"), "tunnels.*.ipsec.child", fields{
 				"local_ts":  listOf(d, &c.Child.LocalTS, d.selector),
@@ -108,9 +111,6 @@ func (d *decoder) ipsecChildren(n *node, path keyPath, c *IPsecConfig, k *IKECon
 		})
 	}
 	c.IKE = k
-	if n.entry("remote_port") == nil {
-		c.RemotePort = 0
-	}
 }
 
 // remote reads the peer's address.

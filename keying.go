@@ -274,7 +274,6 @@ func (k *keying) do(actions []ike.Action) {
 			k.ikeUp(&a)
 		case ike.IKERekeyed:
 			k.log.Info("IKE SA was rekeyed", "tunnel", a.Peer, "suite", a.Suite)
-			k.log.Info("IKE SA was rekeyed", "tunnel", a.Peer, "suite", a.Suite)
 		case ike.IKEDown:
 			k.ikeDown(&a)
 		case ike.PeerMoved:

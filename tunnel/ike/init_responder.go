@@ -82,20 +82,24 @@ func (e *Endpoint) answerInit(path Path, h message.Header, n *message.Notify) {
 }
 
 func (e *Endpoint) refuseInit(path Path, h message.Header, n *message.Notify, err error) {
-	e.logUnauthenticated(err, "refused IKE_SA_INIT from %v", path.Remote)
+	level := slog.LevelWarn
+	if n != nil && n.Type == message.InvalidKEPayload {
+		level = slog.LevelDebug // the peer guessed wrong, and comes again
+	}
+	e.logUnauthenticated(level, err, "refused IKE_SA_INIT from %v", path.Remote)
 	if n != nil {
 		e.answerInit(path, h, n)
 	}
 }
 
 // logUnauthenticated logs what anybody can provoke: no more than some entries a second.
-func (e *Endpoint) logUnauthenticated(err error, format string, args ...any) {
+func (e *Endpoint) logUnauthenticated(level slog.Level, err error, format string, args ...any) {
 	second := e.now.Unix()
 	if second != e.noise.second {
 		e.noise.second, e.noise.entries = second, 0
 	}
 	if e.noise.entries++; e.noise.entries <= maxNoise {
-		e.log(slog.LevelWarn, "", nil, err, format, args...)
+		e.log(level, "", nil, err, format, args...)
 	}
 }
 
@@ -186,7 +190,7 @@ func (e *Endpoint) acceptInit(o *initOffer, key initKey, p *peer, choice proposa
 	sa.hs.ours = e.sendClear(o.path, m)
 	sa.in.next, sa.in.answer = 1, [][]byte{sa.hs.ours}
 	e.timers.set(&sa.life.handshake, e.now.Add(e.cfg.HalfOpenTimeout), func() {
-		e.logUnauthenticated(errHalfOpen, "gave up on %v", sa.path.Remote)
+		e.logUnauthenticated(slog.LevelWarn, errHalfOpen, "gave up on %v", sa.path.Remote)
 		sa.become(dead, errHalfOpen)
 	})
 }

@@ -3,6 +3,7 @@ package ike
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/warrenvpn/warren/tunnel/ike/crypto"
 	"github.com/warrenvpn/warren/tunnel/ike/message"
@@ -89,7 +90,7 @@ func (sa *ikeSA) handleIntermediate(payloads []message.Payload) reply {
 
 // refuseHandshake answers with an error and ends the IKE SA: nobody was authenticated.
 func (sa *ikeSA) refuseHandshake(t message.NotifyType, err error) reply {
-	sa.e.logUnauthenticated(err, "refused the handshake with %v: %v", sa.path.Remote, t)
+	sa.e.logUnauthenticated(slog.LevelWarn, err, "refused the handshake with %v: %v", sa.path.Remote, t)
 	r := replyNotify(t)
 	r.then = func() { sa.become(closed, err) }
 	return r
