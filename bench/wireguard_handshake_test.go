@@ -3,7 +3,6 @@ package bench
 import (
 	"net/netip"
 	"runtime"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -26,9 +25,9 @@ func BenchmarkWireGuardHandshakes(b *testing.B) {
 		defer runtime.UnlockOSThread()
 		runtime.GC()
 		b.ResetTimer()
-		all, own := processorTime(b, syscall.RUSAGE_SELF), processorTime(b, unix.RUSAGE_THREAD)
+		all, own := processorTime(b, unix.RUSAGE_SELF), processorTime(b, unix.RUSAGE_THREAD)
 		c.call(b, messages)
-		all, own = processorTime(b, syscall.RUSAGE_SELF)-all, processorTime(b, unix.RUSAGE_THREAD)-own
+		all, own = processorTime(b, unix.RUSAGE_SELF)-all, processorTime(b, unix.RUSAGE_THREAD)-own
 		b.ReportMetric(float64(all-own)/float64(b.N), "responder-ns")
 	}
 	b.Run("wireguard-go", func(b *testing.B) {

@@ -3,6 +3,7 @@ package wireguard
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -182,6 +183,7 @@ func (d *Device) shakeHands(ctx context.Context) {
 			}
 		}
 		d.commit(hands[:n])
+		runtime.Gosched() // a worker that comes back from a system call gets the processor before the next message does
 	}
 }
 
