@@ -102,7 +102,7 @@ func comesBackByPacket(limit time.Duration) func(ctx context.Context, p *keyedPa
 		}
 		r, err := p.a.inside.Ping(ctx, p.b.inner.String(), 1, "-W", "3")
 		if err != nil || r.Received != 1 {
-			return fmt.Errorf("the first packet: %w: %s\n%s", err, r.Output, p.logs())
+			return fmt.Errorf("the first packet: %v: %s\n%s", err, r.Output, p.logs())
 		}
 		return nil
 	})
@@ -116,7 +116,7 @@ func staysAway(limit time.Duration) func(ctx context.Context, p *keyedPair) erro
 			return err
 		}
 		if i, c, err := p.sas(ctx, p.b); err != nil || i+c > 0 {
-			return fmt.Errorf("%d IKE SAs, %d children, %w", i, c, err)
+			return fmt.Errorf("%d IKE SAs, %d children, %v", i, c, err)
 		}
 		return p.initiate(ctx, p.a)
 	})

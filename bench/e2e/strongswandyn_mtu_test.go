@@ -80,11 +80,11 @@ func (o *overhead) fits(ctx context.Context, p *keyedPair) error {
 		}
 		// The first one may meet the device with an MTU from before; what it is told is what the second one does.
 		if r, err := ping(o.inner); err != nil || r.Received != 1 {
-			return fmt.Errorf("%d bytes from %s: %w: %s\n%s", o.inner, e.host.Name, err, r.Output, p.logs())
+			return fmt.Errorf("%d bytes from %s: %v: %s\n%s", o.inner, e.host.Name, err, r.Output, p.logs())
 		}
 		r, err := ping(o.inner + 1)
 		if r.Received > 0 || !strings.Contains(r.Output, fmt.Sprintf("mtu = %d", o.inner)) && !strings.Contains(fmt.Sprint(r.Output, err), fmt.Sprintf("mtu=%d", o.inner)) {
-			return fmt.Errorf("%d bytes from %s: %w: %s", o.inner+1, e.host.Name, err, r.Output)
+			return fmt.Errorf("%d bytes from %s: %v: %s", o.inner+1, e.host.Name, err, r.Output)
 		}
 	}
 	if err := capture.Stop(); err != nil {

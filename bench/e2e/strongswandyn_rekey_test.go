@@ -79,12 +79,17 @@ func TestRekeyingUnderTraffic(t *testing.T) {
 	together(t, runs)
 }
 
+// hasty has charon repeat itself soon: it ignores answers that come before it has put its own IKE SA away.
+const hasty = "retransmit_timeout = 1"
+
 // Both ends rekey every three seconds, which collides every time since both began at the same moment.
 var (
-	collidesChild = settings{child: "rekey_time: 3s\nlife_time: 30s\nrand_time: 0s", charChild: "rekey_time = 3s\nlife_time = 30s\nrand_time = 0s"}
-	collidesIKE   = settings{ipsec: "rekey_time: 3s\nover_time: 30s\nrand_time: 0s", conn: "rekey_time = 3s\nover_time = 30s\nrand_time = 0s"}
-	reauthentic   = settings{ipsec: "reauth_time: 3s\nrekey_time: 0s", conn: "reauth_time = 3s\nrekey_time = 0s\nover_time = 30s\nrand_time = 0s",
-		options: []string{"make_before_break = yes"}}
+	collidesChild = settings{child: "rekey_time: 3s\nlife_time: 30s\nrand_time: 0s", charChild: "rekey_time = 3s\nlife_time = 30s\nrand_time = 0s",
+		options: []string{hasty}}
+	collidesIKE = settings{ipsec: "rekey_time: 3s\nover_time: 30s\nrand_time: 0s", conn: "rekey_time = 3s\nover_time = 30s\nrand_time = 0s",
+		options: []string{hasty}}
+	reauthentic = settings{ipsec: "reauth_time: 3s\nrekey_time: 0s", conn: "reauth_time = 3s\nrekey_time = 0s\nover_time = 30s\nrand_time = 0s",
+		options: []string{"make_before_break = yes", hasty}}
 )
 
 // collision is what both ends do, or one of them, every three seconds.
@@ -125,7 +130,7 @@ func TestCollisions(t *testing.T) {
 				if lost > 0 {
 					t.Logf("%s, %v: %d of %d lost at %d new keys\n%s", c.name, k, lost, sent, n, p.where(since))
 				}
-				if n < 4 || n > 10 || k == weWe && lost > 0 {
+				if n < 3 || n > 10 || k == weWe && lost > 0 {
 					return fmt.Errorf("new keys %d times, %d of %d lost\n%s%s", n, lost, sent, p.where(since), p.logs())
 				}
 				return nil
