@@ -27,7 +27,7 @@ func pskRefusals() []refusal {
 	oursIKE := oursPSK + "proposals: " + wanted + "\n" + child
 	return []refusal{
 		{"secret", without(secret, "something else"), good, ours("", ""),
-			[]string{"AUTHENTICATION_FAILED"}, []string{"shared secret", "b.example", "the two differ"}},
+			[]string{"AUTHENTICATION_FAILED; offered was a.example to b.example"}, []string{"shared secret", "b.example", "the two differ"}},
 		{"our-identity", good, without("id = a.example", "id = c.example"), ours("a.example", "c.example"),
 			[]string{"AUTHENTICATION_FAILED"}, []string{"our identity: asked for a.example, wanted c.example"}},
 		{"its-identity", good, without("id = b.example", "id = c.example"), ours("b.example", "c.example"),

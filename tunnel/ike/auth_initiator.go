@@ -103,7 +103,7 @@ func (sa *ikeSA) verify(id message.ID, payloads []message.Payload, authID uint32
 func (r *authenticate) done(sa *ikeSA, payloads []message.Payload) {
 	idr := message.Find[*message.IDr](payloads)
 	if n := message.FindError(payloads); n != nil && (idr == nil || message.Find[*message.Auth](payloads) == nil) {
-		sa.become(dead, &RefusedError{Notify: n.Type})
+		sa.become(dead, &RefusedError{Notify: n.Type, Offered: sa.introduction()})
 		return
 	}
 	if idr == nil {
@@ -134,6 +134,15 @@ func (r *authenticate) done(sa *ikeSA, payloads []message.Payload) {
 	if e := hs.early; e != nil {
 		sa.receiveRequest(e.path, e.h, e.datagram)
 	}
+}
+
+// introduction is who we said we are, and to whom.
+func (sa *ikeSA) introduction() string {
+	who := sa.ids.local.String()
+	if id, ok := sa.peer.cfg.Credentials.RemoteID(); ok {
+		who += " to " + id.String()
+	}
+	return who
 }
 
 // finishFirstChild installs the child that IKE_AUTH made. If it did not, the IKE SA stays (RFC 7296 section 1.2).
