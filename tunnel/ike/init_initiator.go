@@ -103,6 +103,9 @@ func offersAdditional(l proposal.List) bool {
 // receiveInit takes an answer to the request. Anybody can have sent it: what it refuses is believed when nothing better has
 // come until the request is given up (RFC 7296 section 2.21.1).
 func (sa *ikeSA) receiveInit(path Path, datagram []byte) {
+	if sa.overtaken() {
+		return
+	}
 	m, err := message.Parse(datagram)
 	if err != nil {
 		return
@@ -196,6 +199,18 @@ func (sa *ikeSA) acceptInit(path Path, m *message.Message, datagram []byte) erro
 	sa.become(authenticating, nil)
 	sa.continueHandshake()
 	return nil
+}
+
+// overtaken ends our initiation if the peer's was faster, and asks for the children in the IKE SA that there is.
+func (sa *ikeSA) overtaken() bool {
+	p, hs := sa.peer, sa.hs
+	if hs.reauth != nil || !p.known() || p.parting > 0 {
+		return false
+	}
+	names := hs.wanted
+	sa.become(dead, errDuplicate)
+	p.initiate(names...)
+	return true
 }
 
 // float goes to port 4500 where there is a NAT, or shall be one (RFC 7296 section 2.23).

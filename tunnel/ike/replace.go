@@ -68,10 +68,14 @@ func (sa *ikeSA) makeAgain(name string) {
 // before says whether an IKE SA was up before another one was begun, so that both sides know which is the older.
 func (sa *ikeSA) before(o *ikeSA) bool { return sa != o && sa.life.authenticated.Before(o.life.born) }
 
+// tidyAfter is how long SAs are left alone after they were made; an IKE SA that was begun while another was up, since it is to
+// replace that, for as long as this may take.
+const tidyAfter = 5 * time.Second
+
 // tidyLater looks for what there is twice, as soon as that is at rest.
 func (p *peer) tidyLater() {
 	if p.tidy.place == 0 && !p.removed {
-		p.e.timers.set(&p.tidy, p.e.now.Add(p.e.cfg.Linger), p.tidyUp)
+		p.e.timers.set(&p.tidy, p.e.now.Add(tidyAfter), p.tidyUp)
 	}
 }
 
@@ -103,8 +107,12 @@ func (p *peer) tidyUp() {
 
 // tidy ends one of two IKE SAs with the same peer, if it is ours to do that.
 func (sa *ikeSA) tidy(o *ikeSA) {
+	wait := tidyAfter
+	if sa.before(o) || o.before(sa) {
+		wait += readyAfter
+	}
 	rests := func(sa *ikeSA) bool {
-		return sa.swap.ours == nil && sa.swap.theirs == nil && len(sa.replaces) == 0 && sa.e.now.Sub(sa.life.established) >= sa.e.cfg.Linger
+		return sa.swap.ours == nil && sa.swap.theirs == nil && len(sa.replaces) == 0 && sa.e.now.Sub(sa.life.established) >= wait
 	}
 	if !rests(sa) || !rests(o) {
 		return
@@ -121,7 +129,7 @@ func (sa *ikeSA) tidy(o *ikeSA) {
 // tidy deletes one of two child SAs of the same configuration, if it is ours to do that.
 func (c *child) tidy(o *child) {
 	rests := func(c *child) bool {
-		return c.rekey == nil && c.theirs == nil && c.sa.e.now.Sub(c.born) >= c.sa.e.cfg.Linger
+		return c.rekey == nil && c.theirs == nil && c.sa.e.now.Sub(c.born) >= tidyAfter
 	}
 	if !rests(c) || !rests(o) {
 		return

@@ -105,6 +105,9 @@ func (r Retransmit) after(try int) time.Duration {
 
 // retransmit sends a request again, or gives its IKE SA up (RFC 7296 section 2.4).
 func (sa *ikeSA) retransmit(p *pending) {
+	if sa.state == initiating && sa.overtaken() {
+		return
+	}
 	if p.tries >= sa.e.cfg.Retransmit.Tries {
 		reason := errTimeout
 		if sa.hs != nil && sa.hs.refused != nil {

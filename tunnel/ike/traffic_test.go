@@ -176,6 +176,24 @@ func TestBothInitiate(t *testing.T) {
 	}
 }
 
+// Who waits for an answer while the peer has been faster gives up, and has what it wanted in the peer's IKE SA.
+func TestOvertaken(t *testing.T) {
+	p := newPair(t, 23)
+	severalChildren(p, "web")
+	deaf := true
+	p.filter = func(*packet) bool { return !deaf }
+	p.add()
+	p.moon.must(p.moon.Initiate(p.now, "sun", "")) // nobody hears it
+	p.run(time.Second)
+	deaf = false
+	p.sun.must(p.sun.Initiate(p.now, "moon", "net"))
+	p.run(4 * time.Second)
+	p.agree(2)
+	if up := find[IKEUp](p.moon); len(up) != 1 || up[0].Initiator {
+		t.Errorf("up: %v", up)
+	}
+}
+
 func TestInitialContact(t *testing.T) {
 	p := newPair(t, 21)
 	p.up()
