@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"syscall"
 
+	"github.com/warrenvpn/warren/dataplane/port/tun"
 	"github.com/warrenvpn/warren/routing/kernel"
 	"github.com/warrenvpn/warren/routing/policy"
 	"github.com/warrenvpn/warren/routing/route"
@@ -40,7 +42,9 @@ func (s *site) openKernel() error {
 		if err != nil {
 			return fmt.Errorf("vrf %q: %w", cfg.Name, err)
 		}
-		if err := t.table.Protect(protect...); err != nil {
+		if err := t.table.Protect(protect...); errors.Is(err, syscall.EPERM) {
+			return fmt.Errorf("vrf %q: open port %s: %w", cfg.Name, cfg.Port.TUN.Name, tun.NoPrivilege(err))
+		} else if err != nil {
 			return fmt.Errorf("vrf %q: protect its prefixes: %w", cfg.Name, err)
 		}
 	}

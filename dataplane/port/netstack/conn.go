@@ -3,6 +3,7 @@ package netstack
 import (
 	"net"
 	"sync/atomic"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -17,6 +18,12 @@ type tcpConn struct {
 	closed  atomic.Bool
 	// The stack forgets a connection's addresses when it ends.
 	local, remote net.Addr
+}
+
+// SetLinger says what Close does with what was not sent yet, as net.TCPConn has it: with 0 it resets the connection.
+func (c *tcpConn) SetLinger(seconds int) error {
+	c.ep.SocketOptions().SetLinger(tcpip.LingerOption{Enabled: seconds >= 0, Timeout: time.Duration(seconds) * time.Second})
+	return nil
 }
 
 // newTCPConn takes over the endpoint.

@@ -41,9 +41,14 @@ func unavailable(err error) error {
 	case isClone && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)):
 		return &UnavailableError{"permission to open " + cloneDevice, err}
 	case errors.Is(err, unix.EPERM):
-		return &UnavailableError{"root (CAP_NET_ADMIN, and CAP_SYS_ADMIN to enter another network namespace)", err}
+		return NoPrivilege(err)
 	}
 	return err
+}
+
+// NoPrivilege says that a process without privilege cannot have a TUN device, nor change the routes beside it.
+func NoPrivilege(err error) error {
+	return &UnavailableError{"root (CAP_NET_ADMIN, and CAP_SYS_ADMIN to enter another network namespace)", err}
 }
 
 // existing says what the device is that is in our way. It runs in the device's network namespace.
