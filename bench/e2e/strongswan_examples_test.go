@@ -174,7 +174,7 @@ secrets { ike-hq { secret = "`+secret+`" } }
 	for _, tun := range st.Tunnels {
 		switch {
 		case tun.Name == "gw2" && (tun.Encap != "esp" || tun.Children[0].Suite != "aes256-sha1" || len(tun.Children) != 1 || len(tun.Children[0].RemoteTS) != 2 || tun.IKE[0].Suite != "aes256-sha256-modp4096"),
-			tun.Name == "branch" && (tun.Encap != "udp" || len(tun.IKE) != 1), len(st.Tunnels) != 2:
+			tun.Name == "branch" && (tun.Encap != "udp" || len(established(&tun)) != 1), len(st.Tunnels) != 2:
 			t.Errorf("%+v", tun)
 		}
 	}
