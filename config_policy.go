@@ -48,6 +48,7 @@ func (d *decoder) policyRule(n *node, path keyPath) (r policy.Rule) {
 	d.object(n, path, "policy", fields{
 		"from":           set(&r.From, d.text),
 		"device":         set(&r.Device, d.text),
+		"protocol":       set(&r.Protocol, d.text),
 		"prefixes":       listOf(d, &r.Prefixes, d.text),
 		"community":      set(&r.Community, d.text),
 		"as_path_length": set(&r.ASPathLength, d.text),
