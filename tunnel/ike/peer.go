@@ -308,6 +308,11 @@ func (p *peer) settle(sa *ikeSA, hs *handshake) {
 	if hs.reauth != nil {
 		hs.reauth.giveWay(sa, errReplaced)
 	}
+	for _, o := range slices.Clone(p.sas) {
+		if o.state == initiating {
+			o.overtaken()
+		}
+	}
 	if len(p.sas) > 1 {
 		p.tidyLater()
 	}
