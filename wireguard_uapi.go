@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -28,8 +27,8 @@ func (d *wgDevice) openUAPI() error {
 	}
 	var err error
 	d.uapi, err = uapi.Listen(name, wgControl{d}, uapi.Options{Report: func(err error) { d.log.Warn("refused to wg", "error", err) }})
-	if err != nil && d.cfg.Interface == "" && errors.Is(err, fs.ErrPermission) {
-		d.log.Info("wg cannot show and change the engine: its directory cannot be written to", "error", err)
+	if err != nil && d.cfg.Interface == "" {
+		d.log.Info("wg cannot show and change the engine", "error", err)
 		return nil
 	}
 	return err
@@ -216,8 +215,8 @@ func (d *wgDevice) rebind(port uint16, mark uint32) error {
 // closeSockets ends the device's underlays. Its peers keep their endpoints.
 func (d *wgDevice) closeSockets() (err error) {
 	for _, u := range d.underlays {
-		err = errors.Join(err, d.s.plane.RemoveUnderlay(u))
 		d.device.RemoveUnderlay(u)
+		err = errors.Join(err, d.s.plane.RemoveUnderlay(u))
 	}
 	d.underlays = nil
 	return err

@@ -50,7 +50,8 @@ func newNetwork() (*Network, error) {
 
 // Contenders returns the known contenders of the given names, in that order.
 func Contenders(names []string, warrenProgram string) ([]Contender, error) {
-	known := []Contender{wireGuardGo{}, strongSwan{}, warren{program: warrenProgram}}
+	ours := warren{program: warrenProgram}
+	known := []Contender{wireGuardGo{}, strongSwan{}, ours, warrenWireGuard{warren: ours}, warrenWireGuard{warren: ours, facing: true}}
 	var chosen []Contender
 	for _, name := range names {
 		found := false
@@ -60,8 +61,11 @@ func Contenders(names []string, warrenProgram string) ([]Contender, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("no contender is called %q; there are %s, %s and %s",
-				name, known[0].Name(), known[1].Name(), known[2].Name())
+			var all []string
+			for _, c := range known {
+				all = append(all, c.Name())
+			}
+			return nil, fmt.Errorf("no contender is called %q; there are: %s", name, strings.Join(all, ", "))
 		}
 	}
 	return chosen, nil

@@ -14,10 +14,15 @@ import (
 	"github.com/warrenvpn/warren/bench/stat"
 )
 
-// targets are what warren promises, as ratios with respect to a peer: by peer, then by the title of the quantity.
-var targets = map[string]map[string]stat.Target{
-	"wireguard-go": {titleTCP: {AtLeast: 2}, titleUDP(1300): {AtLeast: 3}, titleUDP(64): {AtLeast: 3}},
-	"strongswan":   {titleUDP(1300): {AtLeast: 2}, titleUDP(64): {AtLeast: 2}},
+// pair is a contender and what it is compared with.
+type pair struct{ contender, base string }
+
+// targets are what warren promises, as ratios with respect to a peer: by the title of the quantity.
+var targets = map[pair]map[string]stat.Target{
+	{warren{}.Name(), wireGuardGo{}.Name()}:                      {titleTCP: {AtLeast: 2}, titleUDP(1300): {AtLeast: 3}, titleUDP(64): {AtLeast: 3}},
+	{warren{}.Name(), strongSwan{}.Name()}:                       {titleUDP(1300): {AtLeast: 2}, titleUDP(64): {AtLeast: 2}},
+	{warrenWireGuard{}.Name(), wireGuardGo{}.Name()}:             {titleTCP: {AtLeast: 1.4}},
+	{warrenWireGuard{facing: true}.Name(), wireGuardGo{}.Name()}: {titleTCP: {AtLeast: 1}},
 }
 
 // Write prints the machine, the versions, the table of medians with their spread, and the ratios of the same rounds.
@@ -52,7 +57,7 @@ func (r *Results) writeRatio(w io.Writer, c, base *Result) {
 	for _, title := range r.Quantities {
 		ratio := stat.Summarize(stat.Ratios(c.Values[title], base.Values[title]))
 		verdict := ""
-		if target, ok := targets[base.Name][title]; ok && c.Name == (warren{}).Name() {
+		if target, ok := targets[pair{c.Name, base.Name}][title]; ok {
 			verdict = fmt.Sprintf(" target ≥ %.1f missed", target.AtLeast)
 			if target.Met(ratio.Median) {
 				verdict = fmt.Sprintf(" target ≥ %.1f met", target.AtLeast)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -107,7 +108,7 @@ func once(ctx context.Context, binary string, j job, benchtime string) ([]sample
 	if err != nil {
 		return nil, fmt.Errorf("find the directory of %s: %w", j.pkg, err)
 	}
-	cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", j.pattern, "-test.benchmem", "-test.benchtime", benchtime)
+	cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", j.pattern, "-test.benchmem", "-test.benchtime", cmp.Or(benchtimes[j.pkg], benchtime))
 	cmd.Dir = strings.TrimSpace(string(where))
 	out, err := cmd.CombinedOutput()
 	if err != nil {

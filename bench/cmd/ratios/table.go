@@ -29,5 +29,16 @@ var ratios = []ratio{
 	{"the same, IPv6, 1,048,576", "./routing/fib", "FullLookup6/bart.Fast/1048576", "FullLookup6/warren/1048576", stat.Target{}, ""},
 	{"memory of a full table, MB", "./routing/fib", "FullLoad", "", stat.Target{AtMost: 200}, "MB"},
 	{"speed that a reader keeps during 100,000 changes/s, %", "./routing/fib", "FullReader/changes-100k/65536", "", stat.Target{AtLeast: 90}, "kept-%"},
+	{"memory of a peer, warren ÷ wireguard-go, 1 peer", "./bench", "WireGuardMemory/1/new", "", stat.Target{AtMost: 0.25}, "share"},
+	{"the same, 10,000 peers", "./bench", "WireGuardMemory/10000/new", "", stat.Target{AtMost: 0.25}, "share"},
+	{"the same, with a session each", "./bench", "WireGuardMemory/10000/session", "", stat.Target{AtMost: 0.25}, "share"},
+	{"WireGuard handshakes as responder: wireguard-go ÷ warren", "./bench", "WireGuardHandshakes/wireguard-go", "WireGuardHandshakes/warren", stat.Target{AtLeast: 1.5}, ""},
+	{"throughput beside a flood, garbage: discarded ÷ received", "./bench", "WireGuardFlood/garbage/discarded", "WireGuardFlood/garbage/received", stat.Target{AtLeast: 0.9}, ""},
+	{"the same, bad mac", "./bench", "WireGuardFlood/bad_mac/discarded", "WireGuardFlood/bad_mac/received", stat.Target{AtLeast: 0.9}, ""},
+	{"the same, without a cookie", "./bench", "WireGuardFlood/no_cookie/discarded", "WireGuardFlood/no_cookie/received", stat.Target{AtLeast: 0.9}, ""},
 	{"changes/s at most, beside a reader", "./routing/fib", "FullReader/changes-most/65536", "", stat.Target{AtLeast: 100_000}, "changes/s"},
 }
+
+// benchtimes are the times of a package's benchmarks where the usual one is too short to mean anything: those in ./bench measure
+// rates of whole programs.
+var benchtimes = map[string]string{"./bench": "1s"}

@@ -50,7 +50,7 @@ func parse(args []string) (settings, error) {
 	flags.Float64Var(&o.MaxRate, "max", 400e3, "datagrams per `second` where the search begins to halve")
 	flags.IntVar(&o.Steps, "steps", 8, "`number` of trials of a search")
 	sizes := flags.String("sizes", "1300,64", "UDP payloads in `octets`; empty to leave UDP out")
-	names := flags.String("contenders", "wireguard-go,strongswan,warren", "`names` of who takes part")
+	names := flags.String("contenders", "wireguard-go,strongswan,warren,warren WireGuard,warren to wireguard-go", "`names` of who takes part")
 	flags.StringVar(&s.warren, "warren", "", "`path` of the warren program; built if empty")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -77,7 +77,7 @@ func run(ctx context.Context, args []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root; as an ordinary user only the benchmarks in memory run (make bench-ratios)")
 	}
-	if s.warren == "" && slices.Contains(s.contenders, "warren") {
+	if s.warren == "" && slices.ContainsFunc(s.contenders, func(name string) bool { return strings.HasPrefix(name, "warren") }) {
 		dir, err := os.MkdirTemp("", "sidebyside-")
 		if err != nil {
 			return fmt.Errorf("make a directory for warren: %w", err)
