@@ -148,6 +148,8 @@ func (m *middle) open() error {
 			return err
 		}
 		m.inner[port] = c
+	}
+	for port, c := range m.inner { // which is not changed from here on
 		go m.outward(c, port)
 		if !m.nat {
 			if _, err := m.mapped(mapping{port, port}); err != nil {

@@ -69,10 +69,9 @@ func StartFlows(directions []Direction, interval time.Duration) (*Flows, error) 
 }
 
 func (f *Flows) open(directions []Direction) error {
-	sinks := map[netip.Addr]bool{}
+	sinks := map[netip.Addr]*net.UDPConn{}
 	for _, d := range directions {
-		if !sinks[d.Dst] {
-			sinks[d.Dst] = true
+		if sinks[d.Dst] == nil {
 			sink, err := f.listen(d.To, netip.AddrPortFrom(d.Dst, flowPort))
 			if err != nil {
 				return err
@@ -80,7 +79,7 @@ func (f *Flows) open(directions []Direction) error {
 			if err := sink.SetReadBuffer(1 << 20); err != nil {
 				return fmt.Errorf("enlarge a buffer: %w", err)
 			}
-			f.running.Go(func() { f.receive(sink) })
+			sinks[d.Dst] = sink
 		}
 		for range d.Count {
 			conn, err := f.listen(d.From, netip.AddrPortFrom(d.Src, 0))
@@ -91,6 +90,9 @@ func (f *Flows) open(directions []Direction) error {
 			f.All = append(f.All, &Flow{From: d.From, To: d.To, Src: conn.LocalAddr().(*net.UDPAddr).AddrPort(),
 				Dst: netip.AddrPortFrom(d.Dst, flowPort), conn: conn, sent: make([]int64, probes), arrived: make([]atomic.Int64, probes)})
 		}
+	}
+	for _, sink := range sinks { // now that all flows are known
+		f.running.Go(func() { f.receive(sink) })
 	}
 	return nil
 }
