@@ -77,7 +77,6 @@ func (d *decoder) ipsecChildren(n *node, path keyPath, c *IPsecConfig, k *IKECon
 	one, several := n.entry("child"), n.entry("children")
 	if one != nil && several != nil {
 		d.fail(several, path.to("children"), "one of the two", "child and children are both there")
-		return
 	}
 	if c.Static != nil {
 		if n.entry("remote_port") == nil {
@@ -98,6 +97,7 @@ func (d *decoder) ipsecChildren(n *node, path keyPath, c *IPsecConfig, k *IKECon
 	}
 	if several == nil {
 		child := shared
+		d.sharedPlaces(n, one, path.to("child"))
 		if one != nil {
 			d.ikeChild(one, path.to("child"), &child)
 		}
@@ -106,6 +106,7 @@ func (d *decoder) ipsecChildren(n *node, path keyPath, c *IPsecConfig, k *IKECon
 		d.each(several, path.to("children"), "a mapping from names to children", func(key, value *node, path keyPath) {
 			child := shared
 			child.Name = key.text
+			d.sharedPlaces(n, value, path)
 			d.ikeChild(value, path, &child)
 			k.Children = append(k.Children, child)
 		})

@@ -76,6 +76,16 @@ func (d *decoder) childKeys(c *IKEChildConfig, shared bool) fields {
 	return f
 }
 
+// sharedPlaces notes where the keys of a child stand that are given in ipsec: for all of them.
+func (d *decoder) sharedPlaces(ipsec, child *node, path keyPath) {
+	for key := range d.childKeys(new(IKEChildConfig), true) {
+		at := ipsec.entry(key)
+		if at != nil && (child == nil || child.entry(key) == nil) {
+			d.places[path.to(key).id()] = at
+		}
+	}
+}
+
 // ikeChild reads one child SA. Its life time follows from its rekey time unless it is given too.
 func (d *decoder) ikeChild(n *node, path keyPath, c *IKEChildConfig) {
 	f := d.childKeys(c, false)

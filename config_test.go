@@ -224,7 +224,7 @@ func TestValidate(t *testing.T) {
 
 // TestConfigMistakes compares what is said of bad files with what should be; UPDATE_GOLDEN=1 writes it anew.
 func TestConfigMistakes(t *testing.T) {
-	for _, name := range []string{"mistakes", "routing", "wireguard", "forward", "twice", "tab", "syntax"} {
+	for _, name := range []string{"mistakes", "routing", "wireguard", "ike", "forward", "twice", "tab", "syntax"} {
 		t.Run(name, func(t *testing.T) {
 			golden := filepath.Join("testdata", "config", name+".golden")
 			_, err := LoadConfig(filepath.Join("testdata", "config", name+".yaml"))
