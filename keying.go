@@ -283,7 +283,7 @@ func (k *keying) do(actions []ike.Action) {
 		case ike.ChildRekeyed:
 			k.childRekeyed(&a)
 		case ike.ChildOutbound:
-			k.prefer(a.In)
+			k.outbound(a.In)
 		case ike.ChildDown:
 			k.childDown(&a)
 		case ike.Trap:

@@ -232,6 +232,23 @@ func (k *keying) prefer(in uint32) {
 	live.instead = 0
 }
 
+// outbound has packets leave by a child SA: in place of the one that it replaces, or where it came up behind others of its name, in
+// front of them.
+func (k *keying) outbound(in uint32) {
+	live := k.children[in]
+	switch {
+	case live == nil:
+	case live.instead != 0:
+		k.prefer(in)
+	default:
+		for _, other := range k.children {
+			if other != live && other.tunnel == live.tunnel && other.sa.Name == live.sa.Name {
+				live.tunnel.ipsec.Prefer(live.child, other.child)
+			}
+		}
+	}
+}
+
 func (k *keying) childDown(a *ike.ChildDown) {
 	live := k.children[a.In]
 	if live == nil {

@@ -28,12 +28,16 @@ tunnels:
     bgp: {neighbor_as: 6500%[2]d}
 `
 
-// startSites runs two engines of one template on a simulated network, until the test ends.
+// startSites runs two engines of one template on a simulated network, until the test ends. It returns when both run.
 func startSites(t *testing.T, network *sim.Network, template string) (engines [2]*warren.Engine) {
 	t.Helper()
 	for i := range engines {
 		engines[i], _ = startSite(t, network, template, i)
 	}
+	// What is sent to an engine that is not there yet is sent again only seconds later.
+	eventually(t, "both engines run", 5*time.Second, func() bool {
+		return engines[0].Status().State == "running" && engines[1].Status().State == "running"
+	})
 	return engines
 }
 
