@@ -177,17 +177,7 @@ func (k *keying) childUp(sa *ike.ChildSA) {
 	t.alive(noSA)
 	k.log.Info("child SA is up", "tunnel", sa.Peer, "child", sa.Name, "suite", sa.Suite, "esn", sa.ESN, "udp", sa.Encap,
 		"local", fmt.Sprint(sa.Local), "remote", fmt.Sprint(sa.Remote))
-	k.release(t, t.ipsec.TakeHeld(sa.Name))
-}
-
-// release sends on what waited for a child SA.
-func (k *keying) release(t *tunnel, held []dataplane.Held) {
-	if len(held) == 0 {
-		return
-	}
-	if err := k.s.plane.Inject(t.index, held); err != nil {
-		k.log.Error("packets that waited are lost", "tunnel", t.cfg.Name, "packets", len(held), "error", err)
-	}
+	k.release(t, t.ipsec.TakeHeld(sa.Name), sa.ByUs)
 }
 
 // inOrder puts a child SA that came up in front of those that are configured after it: of several that cover a packet the first
@@ -281,7 +271,7 @@ func (k *keying) trap(a *ike.Trap) {
 	}
 	if !a.On {
 		// A worker may have caught another packet since the child came up.
-		k.release(t, t.ipsec.ClearTrap(a.Child))
+		k.releaseLate(t, t.ipsec.ClearTrap(a.Child))
 		return
 	}
 	for i := range t.cfg.IPsec.IKE.Children {
@@ -335,7 +325,8 @@ func (k *keying) look() {
 	}
 }
 
-// welcome makes the tunnel of a client that came by itself, with a route to what it was lent.
+// welcome makes the tunnel of a client that came by itself, with a route to what it was lent, or else to the networks that the
+// template has.
 func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
 	cfg := *template.cfg
 	cfg.Name = fmt.Sprintf("%s[%d]", template.cfg.Name, a.Number)
@@ -348,6 +339,9 @@ func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
 	for _, addr := range a.Leased.Addresses {
 		c.offers = append(c.offers, router.Change{Prefix: hostPrefix(addr), Path: route.Path{Peer: t.selectors, Via: t.via}})
 	}
+	if len(c.offers) == 0 {
+		c.offers = t.behind()
+	}
 	t.vrf.router.Offer(c.offers...)
 	k.s.mu.Lock()
 	k.s.tunnels = append(k.s.tunnels, t)
@@ -355,10 +349,22 @@ func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
 	return nil
 }
 
+// behind are the routes to the networks that a client's template has.
+func (t *tunnel) behind() (all []router.Change) {
+	for _, r := range t.cfg.Routes {
+		all = append(all, router.Change{Prefix: r.Prefix.Masked(), Path: route.Path{Peer: t.static, Via: t.via, Weight: uint16(r.Weight)}})
+	}
+	for _, p := range networksOf(t.cfg.IPsec.remoteTS()) {
+		all = append(all, router.Change{Prefix: p.Masked(), Path: route.Path{Peer: t.selectors, Via: t.via}})
+	}
+	return all
+}
+
 // farewell takes a client's tunnel away.
 func (k *keying) farewell(c *client) {
 	t := c.tunnel
 	t.vrf.router.RemovePeer(t.selectors)
+	t.vrf.router.RemovePeer(t.static)
 	k.s.mu.Lock()
 	for i, o := range k.s.tunnels {
 		if o == t {

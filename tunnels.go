@@ -34,6 +34,7 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 	}
 	if cfg.IPsec.any() {
 		s.templates = append(s.templates, t)
+		t.routeTemplate()
 		return nil
 	}
 	path, err := s.path(cfg.IPsec)
@@ -185,17 +186,42 @@ func (t *tunnel) routeTunnel() {
 	if t.cfg.IPsec == nil {
 		return
 	}
-	for _, ts := range t.cfg.IPsec.remoteTS() {
+	for _, p := range networksOf(t.cfg.IPsec.remoteTS()) {
+		v.offer(p, route.Path{Peer: t.selectors, Via: t.via})
+		v.protect(p)
+	}
+	t.routeLocal()
+}
+
+// routeLocal notes where the networks of local selectors are.
+func (t *tunnel) routeLocal() {
+	if t.vrf.out == nil {
+		return
+	}
+	for _, p := range networksOf(t.cfg.IPsec.localTS()) {
+		t.vrf.offer(p, route.Path{Peer: t.vrf.static, Via: t.vrf.out, Preference: behindPort})
+	}
+}
+
+// routeTemplate is routeTunnel of a template: nothing leads to its networks before a client comes that has them.
+func (t *tunnel) routeTemplate() {
+	for _, r := range t.cfg.Routes {
+		t.vrf.protect(r.Prefix)
+	}
+	for _, p := range networksOf(t.cfg.IPsec.remoteTS()) {
+		t.vrf.protect(p)
+	}
+	t.routeLocal()
+}
+
+// networksOf are the networks that selectors name.
+func networksOf(all []SelectorConfig) (ps []netip.Prefix) {
+	for _, ts := range all {
 		if ts.Prefix.Bits() > 0 {
-			v.offer(ts.Prefix, route.Path{Peer: t.selectors, Via: t.via})
-			v.protect(ts.Prefix)
+			ps = append(ps, ts.Prefix)
 		}
 	}
-	for _, ts := range t.cfg.IPsec.localTS() {
-		if ts.Prefix.Bits() > 0 && v.out != nil {
-			v.offer(ts.Prefix, route.Path{Peer: v.static, Via: v.out, Preference: behindPort})
-		}
-	}
+	return ps
 }
 
 // behindPort is the preference of what local selectors say: less than that of any route into a tunnel.

@@ -37,6 +37,7 @@ func TestStrongSwanDetails(t *testing.T) {
 			s.t.Error("something was sent on port 500")
 		}
 	})
+	s.run("from-anywhere", (*swan).fromAnywhere)
 	s.run("ipv6-outside", func(s *swan) {
 		charon, child := oneChild("aes128gcm16")
 		s.load(strings.NewReplacer("192.0.2.2", "2001:db8::2", "192.0.2.1", "2001:db8::1").Replace(swanctlPSK("", charon)))
@@ -57,6 +58,34 @@ func (s *swan) transportMode() {
 	s.eventuallyLog(0, []string{"declined the peer's USE_TRANSPORT_MODE"})
 	if sas, err := s.charon.Ctl(s.ctx, "--list-sas"); err != nil || !strings.Contains(s.charonLog(), "N(USE_TRANSP)") || !strings.Contains(sas, "TUNNEL-in-UDP") {
 		s.t.Errorf("%v %s", err, sas)
+	}
+}
+
+// fromAnywhere: a branch without an address of its own comes with its networks, which are routed to it while it is there.
+func (s *swan) fromAnywhere() {
+	charon, child := oneChild("aes128gcm16")
+	s.load(swanctlPSK("", charon))
+	s.startConfig(strings.Replace(s.config(oursPSK+child), "remote: 192.0.2.2", "remote: any", 1))
+	if r, err := s.inside.Ping(s.ctx, "10.2.0.1", 1, "-I", "10.1.0.1"); err == nil && r.Received > 0 {
+		s.t.Error("a packet crossed before anybody came")
+	}
+	for number := 1; number <= 2; number++ {
+		s.must(s.charon.Initiate(s.ctx, "peer"))
+		s.awaitUp(fmt.Sprintf("peer[%d]", number), 1)
+		s.pings("10.1.0.1", "10.2.0.1")
+		_, err := s.charon.Ctl(s.ctx, "--terminate", "--ike", "t")
+		s.must(err)
+		s.eventually("the route to go", func() error {
+			routes, err := s.client.Routes(s.ctx, "10.2.0.0/16")
+			for _, r := range routes {
+				for _, h := range r.Hops {
+					if h.Kind == "tunnel" {
+						return fmt.Errorf("%+v", r)
+					}
+				}
+			}
+			return err
+		})
 	}
 }
 
