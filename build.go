@@ -13,6 +13,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/capture"
 	"github.com/warrenvpn/warren/dataplane/underlay/udp"
+	"github.com/warrenvpn/warren/routing/kernel"
 	"github.com/warrenvpn/warren/routing/route"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
@@ -33,6 +34,7 @@ type site struct {
 
 	underlays []dataplane.Underlay
 	kernels   []*kernelTable
+	policies  []kernel.PolicyRouting
 	vrfs      []*vrf
 	// tunnels change while the site runs, when clients come and go: mu guards them then. templates are what clients are made
 	// after.
@@ -130,7 +132,7 @@ func build(e *Engine) (_ *site, err error) {
 			return nil, err
 		}
 	}
-	if err := s.openWireGuard(e.network); err != nil {
+	if err := s.openWireGuard(e); err != nil {
 		return nil, err
 	}
 	for i := range cfg.Tunnels {
@@ -156,7 +158,10 @@ func build(e *Engine) (_ *site, err error) {
 	if err := s.joinKernel(); err != nil {
 		return nil, err
 	}
-	return s, s.enterRoutes()
+	if err := s.enterRoutes(); err != nil {
+		return nil, err
+	}
+	return s, s.openPolicyRouting()
 }
 
 // workers is how many workers the site needs: a queue of each port and of each underlay.
@@ -166,7 +171,7 @@ func (s *site) workers() int {
 	if s.cfg.wantsIKE() {
 		n += addresses
 	}
-	n += addresses * s.queues * s.cfg.wireGuards()
+	n += addresses * s.queues * len(s.cfg.wireGuardKeys())
 	for i := range s.cfg.VRFs {
 		if t := s.cfg.VRFs[i].Port.TUN; t != nil && t.Queues > 0 {
 			n += t.Queues

@@ -1,6 +1,7 @@
 package warren
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -163,4 +164,38 @@ func (k *checker) kernel(path keyPath, v *VRFConfig) {
 	}
 	k.policy(path.to("import"), c.Import, policy.Options{Direction: policy.Import, With: route.Kernel})
 	k.policy(path.to("export"), c.Export, policy.Options{Direction: policy.Export, With: route.Kernel})
+	if c.PolicyRouting != 0 && v.Port.TUN != nil {
+		k.policyRouting(path.to("policy_routing"), v)
+	}
+}
+
+// The kernel's own route tables (rtnetlink(7)).
+const firstOwnTable, lastOwnTable = 253, 255
+
+// policyRouting sees that what is led into a table of ours is not our own sealed packets, nor what another vrf leads.
+func (k *checker) policyRouting(path keyPath, v *VRFConfig) {
+	c := v.Kernel
+	if t := c.table(); t >= firstOwnTable && t <= lastOwnTable {
+		k.fail(path, "table: NUMBER, or a mark that is none of 253 to 255", "%d is one of the kernel's own tables", t)
+	}
+	for i := range k.cfg.VRFs {
+		if o := &k.cfg.VRFs[i]; o.Name != v.Name && o.Kernel != nil && o.Kernel.PolicyRouting != 0 && o.Port.TUN != nil &&
+			o.Port.TUN.NetNS == v.Port.TUN.NetNS && o.Kernel.Protocol == c.Protocol {
+			k.fail(path, "one of the two, or a protocol of its own", "vrf %q does it in the same network namespace", o.Name)
+		}
+	}
+	under := &k.cfg.Underlay
+	if under.NetNS != v.Port.TUN.NetNS {
+		return
+	}
+	want := fmt.Sprintf("underlay: {mark: %d}", c.PolicyRouting)
+	if under.Mark != c.PolicyRouting {
+		k.fail(path, want, "our own sealed packets would be led into the tunnels")
+		return
+	}
+	for _, w := range k.cfg.wireGuardKeys() {
+		if w.Mark != 0 && w.Mark != c.PolicyRouting {
+			k.fail(path, want+" and no other mark under wireguard", "WireGuard's packets, of mark %d, would be led into the tunnels", w.Mark)
+		}
+	}
 }

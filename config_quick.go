@@ -2,10 +2,13 @@ package warren
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/warrenvpn/warren/tunnel/wireguard/quick"
@@ -30,7 +33,7 @@ func ImportQuick(path string) (yaml []byte, warnings []ConfigWarning, err error)
 	}
 	b := new(bytes.Buffer)
 	fmt.Fprintf(b, "# From %s. There are secrets in it.\n", filepath.Base(path))
-	quickInterface(b, name, &q.Interface)
+	quickInterface(b, name, q)
 	quickPeers(b, q.Peers)
 	for _, i := range q.Ignored {
 		warnings = append(warnings, ConfigWarning{File: path, Line: i.Line, Column: 1, Key: i.Key, Text: "ignored: " + i.Why})
@@ -65,27 +68,45 @@ func loadQuick(path string) (*Config, error) {
 	return cfg, nil
 }
 
+// quickMark is the mark and the table of wg-quick(8) where a file has a default route and says neither.
+const quickMark = 51820
+
+// mainTable is the name of the kernel's main table, the only one whose name every system has.
+const mainTable = "main"
+
 // importable says what a file wants that warren does not do, and that nobody should miss in silence.
 func importable(path string, q *quick.Config) error {
 	if q.Interface.PrivateKey.IsZero() {
 		return fmt.Errorf("import %s: PrivateKey is missing: want PrivateKey = KEY under [Interface]", path)
 	}
-	if q.Interface.Table == "off" {
-		return nil
-	}
-	for i := range q.Peers {
-		for _, p := range q.Peers[i].AllowedIPs {
-			if p.Bits() == 0 {
-				return fmt.Errorf("import %s: AllowedIPs has the default route %v: not supported yet by this version (policy routing); "+
-					"want Table = off, and rules of your own", path, p)
-			}
+	switch table := q.Interface.Table; table {
+	case "", "auto", "off":
+	case mainTable:
+		if hasDefault(q.Peers) {
+			return fmt.Errorf("import %s: AllowedIPs has a default route, which in table main would lead our own packets into the tunnel: want Table = auto", path)
+		}
+	default:
+		if _, err := strconv.ParseUint(table, 10, 32); err != nil {
+			return fmt.Errorf("import %s: table %q is known by a name that is not the kernel's: want its number", path, table)
 		}
 	}
 	return nil
 }
 
+// hasDefault says whether a peer is allowed everything.
+func hasDefault(peers []quick.Peer) bool {
+	return slices.ContainsFunc(peers, func(p quick.Peer) bool {
+		return slices.ContainsFunc(p.AllowedIPs, func(p netip.Prefix) bool { return p.Bits() == 0 })
+	})
+}
+
 // quickInterface writes what the Interface section says.
-func quickInterface(b *bytes.Buffer, name string, i *quick.Interface) {
+func quickInterface(b *bytes.Buffer, name string, q *quick.Config) {
+	i := &q.Interface
+	kernel := quickKernel(q)
+	if strings.Contains(kernel, "policy_routing") {
+		fmt.Fprintf(b, "underlay: {mark: %d}\n", cmp.Or(i.FwMark, quickMark))
+	}
 	fmt.Fprintf(b, "wireguard:\n  private_key: %q\n", i.PrivateKey.Base64())
 	if i.ListenPort != 0 {
 		fmt.Fprintf(b, "  listen_port: %d\n", i.ListenPort)
@@ -100,14 +121,23 @@ func quickInterface(b *bytes.Buffer, name string, i *quick.Interface) {
 	if i.MTU != 0 {
 		fmt.Fprintf(b, ", mtu: %d", i.MTU)
 	}
-	b.WriteString("}\n")
-	switch i.Table {
-	case "off":
-	case "", "auto":
-		b.WriteString("    kernel: {export: [{from: static}]}\n")
-	default:
-		fmt.Fprintf(b, "    kernel: {export: [{from: static}], table: %s}\n", i.Table)
+	b.WriteString("}\n" + kernel)
+}
+
+// quickKernel is where the routes go.
+func quickKernel(q *quick.Config) string {
+	switch table := q.Interface.Table; {
+	case table == "off":
+		return ""
+	case table == mainTable:
+		return "    kernel: {export: [{from: static}]}\n"
+	case table != "" && table != "auto":
+		return fmt.Sprintf("    kernel: {export: [{from: static}], table: %s}\n", table)
+	case hasDefault(q.Peers):
+		return fmt.Sprintf("    # All but our own packets go by a table of ours, as with wg-quick.\n    kernel: {export: [{from: static}], policy_routing: %d}\n",
+			cmp.Or(q.Interface.FwMark, quickMark))
 	}
+	return "    kernel: {export: [{from: static}]}\n"
 }
 
 // quickPeers writes what the Peer sections say.

@@ -122,6 +122,8 @@ func (d *decoder) kernel(n *node, path keyPath) *KernelConfig {
 		"metric":   set(&c.Metric, number[uint32](d, 1, 1<<32-2)),
 		"protocol": set(&protocol, number(d, 5, 255)),
 		"keep":     set(&c.Keep, d.boolean),
+
+		"policy_routing": set(&c.PolicyRouting, number[uint32](d, 1, 1<<32-1)),
 	})
 	c.Protocol = uint8(protocol)
 	return c

@@ -1,6 +1,7 @@
 package warren
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 )
@@ -99,4 +100,13 @@ type KernelConfig struct {
 	Protocol      uint8
 	// Keep leaves our routes when the engine ends.
 	Keep bool
+	// PolicyRouting is a firewall mark, 0 for no such thing. With it all of the namespace goes by our routes, default routes
+	// included, as with wg-quick(8): they stand in Table, or in the table that has the mark's number, and the rules
+	// `from all lookup main suppress_prefixlength 0` and `not from all fwmark MARK lookup TABLE` lead there. The engine's own
+	// sealed packets must bear the mark, so that they do not. The default routes among those that lead into tunnels are
+	// protected too. The rules go when the engine leaves; after kill -9 they stay, and nothing leaves in the clear.
+	PolicyRouting uint32
 }
+
+// table is the number of the route table; 0 for the main one.
+func (c *KernelConfig) table() uint32 { return cmp.Or(c.Table, c.PolicyRouting) }

@@ -77,15 +77,15 @@ const (
 // DefaultWireGuardPort is where wg-quick's examples listen.
 const DefaultWireGuardPort = 51820
 
-// wireGuards is how many devices a configuration has.
-func (c *Config) wireGuards() (n int) {
+// wireGuardKeys are what a configuration has of keys and ports, each that of one device.
+func (c *Config) wireGuardKeys() (all []*WireGuardConfig) {
 	if c.WireGuard != nil {
-		n++
+		all = append(all, c.WireGuard)
 	}
 	for i := range c.Tunnels {
 		if w := c.Tunnels[i].WireGuard; w != nil && w.Own != nil {
-			n++
+			all = append(all, w.Own)
 		}
 	}
-	return n
+	return all
 }

@@ -57,7 +57,7 @@ func (s *site) kernelOf(cfg *VRFConfig) (*kernelTable, error) {
 	if c == nil {
 		c = new(KernelConfig)
 	}
-	key := kernelKey{cfg.Port.TUN.NetNS, c.Table, c.Protocol}
+	key := kernelKey{cfg.Port.TUN.NetNS, c.table(), c.Protocol}
 	for _, t := range s.kernels {
 		if t.key == key {
 			return t, nil
@@ -65,7 +65,7 @@ func (s *site) kernelOf(cfg *VRFConfig) (*kernelTable, error) {
 	}
 	t := &kernelTable{key: key}
 	var err error
-	t.table, err = kernel.New(kernel.Config{Namespace: key.netns, TableID: c.Table, Protocol: c.Protocol, Metric: c.Metric, Keep: c.Keep,
+	t.table, err = kernel.New(kernel.Config{Namespace: key.netns, TableID: key.table, Protocol: c.Protocol, Metric: c.Metric, Keep: c.Keep,
 		Learn: func(news []kernel.Learned) {
 			for _, v := range t.vrfs {
 				v.router.Learn(news)
@@ -79,7 +79,7 @@ func (s *site) kernelOf(cfg *VRFConfig) (*kernelTable, error) {
 }
 
 // protectedBy are the prefixes that must never leave a vrf's host in the clear: those that the configuration leads into
-// tunnels, and those that it names. The default routes are not among them unless named: a host has others.
+// tunnels, and those that it names. The default routes are not among them unless named, or in a table of ours: a host has others.
 func (s *site) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
 	seen := map[netip.Prefix]bool{}
 	add := func(p netip.Prefix) {
@@ -97,12 +97,17 @@ func (s *site) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
 			continue
 		}
 		for _, p := range t.into() {
-			if p.Bits() > 0 {
+			if cfg.protects(p) {
 				add(p)
 			}
 		}
 	}
 	return all
+}
+
+// protects says whether a prefix that leads into a tunnel is refused by the kernel where the tunnel is not there.
+func (c *VRFConfig) protects(p netip.Prefix) bool {
+	return p.Bits() > 0 || c.Kernel != nil && c.Kernel.PolicyRouting != 0
 }
 
 // into are the prefixes that a configuration leads into a tunnel.
@@ -157,7 +162,7 @@ func (s *site) runKernels(ctx context.Context) error {
 	for range s.kernels {
 		errs = append(errs, <-ended)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.closePolicyRouting())...)
 }
 
 // closeKernels closes tables that never ran.

@@ -21,6 +21,8 @@ type Engine struct {
 	log *slog.Logger
 	// network makes underlays instead of sockets, where there is a simulated network.
 	network Network
+	// lookup finds the addresses of peers' names, nil for the system's resolver.
+	lookup LookupFunc
 	// tap records packets at ports and underlays, if it is set.
 	tap *capture.Writer
 

@@ -1,6 +1,7 @@
 package warren
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type wgDevice struct {
 	log     *slog.Logger
 	cfg     *WireGuardConfig
 	network Network
+	lookup  LookupFunc
 	device  *wireguard.Device
 	// uapi serves wg(8), nil for nobody.
 	uapi *uapi.Server
@@ -46,9 +48,9 @@ type wgDevice struct {
 }
 
 // openWireGuard opens the devices.
-func (s *site) openWireGuard(network Network) error {
+func (s *site) openWireGuard(e *Engine) error {
 	if w := s.cfg.WireGuard; w != nil {
-		if _, err := s.openDevice(sharedDevice, w, network); err != nil {
+		if _, err := s.openDevice(e, sharedDevice, w); err != nil {
 			return fmt.Errorf("wireguard: %w", err)
 		}
 	}
@@ -57,16 +59,19 @@ func (s *site) openWireGuard(network Network) error {
 		if t.WireGuard == nil || t.WireGuard.Own == nil {
 			continue
 		}
-		if _, err := s.openDevice(t.Name, t.WireGuard.Own, network); err != nil {
+		if _, err := s.openDevice(e, t.Name, t.WireGuard.Own); err != nil {
 			return fmt.Errorf("tunnel %q: %w", t.Name, err)
 		}
 	}
 	return nil
 }
 
-func (s *site) openDevice(name string, cfg *WireGuardConfig, network Network) (d *wgDevice, err error) {
-	d = &wgDevice{s: s, name: name, cfg: cfg, network: network, log: s.log.With("protocol", "wireguard"), key: handshake.PrivateKey(cfg.PrivateKey),
+func (s *site) openDevice(e *Engine, name string, cfg *WireGuardConfig) (d *wgDevice, err error) {
+	d = &wgDevice{s: s, name: name, cfg: cfg, network: e.network, lookup: e.lookup, log: s.log.With("protocol", "wireguard"), key: handshake.PrivateKey(cfg.PrivateKey),
 		mark: cfg.Mark, peers: map[handshake.PublicKey]*tunnel{}}
+	if d.lookup == nil {
+		d.lookup = systemLookup(cmp.Or(cfg.Mark, s.cfg.Underlay.Mark))
+	}
 	d.device, err = wireguard.New(wireguard.Options{PrivateKey: d.key, Logger: d.log, Peers: s.plane.Peers(),
 		KeyLog: s.export.wireGuard()})
 	if err != nil {
@@ -93,9 +98,7 @@ func (d *wgDevice) open(port uint16, mark uint32) (opened []dataplane.Underlay, 
 	if optional {
 		addrs = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 	}
-	if mark == 0 {
-		mark = d.s.cfg.Underlay.Mark
-	}
+	mark = cmp.Or(mark, d.s.cfg.Underlay.Mark)
 	for range portTries {
 		if opened, err = d.openAt(addrs, optional, port, mark); err == nil || port != 0 || !errors.Is(err, syscall.EADDRINUSE) {
 			break

@@ -2,10 +2,14 @@ package warren
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
@@ -25,8 +29,8 @@ const (
 	initiateEvery = handshake.RekeyAttemptTime
 )
 
-// named is a peer whose endpoint is a name.
-type named struct {
+// namedPeer is a peer whose endpoint is a name.
+type namedPeer struct {
 	t     *tunnel
 	retry time.Duration
 	due   time.Time
@@ -35,7 +39,7 @@ type named struct {
 
 // watch looks up names, again while the peer does not answer, and tries peers that are left for not answering.
 func (d *wgDevice) watch(ctx context.Context) {
-	names := map[*tunnel]*named{}
+	names := map[*tunnel]*namedPeer{}
 	tried := map[*tunnel]time.Time{}
 	every := time.NewTicker(500 * time.Millisecond)
 	defer every.Stop()
@@ -45,7 +49,7 @@ func (d *wgDevice) watch(ctx context.Context) {
 			d.retry(t, tried, now)
 			if t.cfg.WireGuard.Endpoint.Name != "" {
 				if names[t] == nil {
-					names[t] = &named{t: t, due: now}
+					names[t] = &namedPeer{t: t, due: now}
 				}
 				d.lookUp(ctx, names[t], now)
 			}
@@ -78,7 +82,7 @@ func (d *wgDevice) retry(t *tunnel, tried map[*tunnel]time.Time, now time.Time) 
 }
 
 // lookUp looks up a name if that is due: when it has not been found yet, and while the peer does not answer.
-func (d *wgDevice) lookUp(ctx context.Context, n *named, now time.Time) {
+func (d *wgDevice) lookUp(ctx context.Context, n *namedPeer, now time.Time) {
 	if now.Before(n.due) {
 		return
 	}
@@ -90,7 +94,7 @@ func (d *wgDevice) lookUp(ctx context.Context, n *named, now time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.Name)
+	addrs, err := d.lookup(ctx, e.Name)
 	if err == nil {
 		addrs = d.reachable(addrs)
 	}
@@ -106,6 +110,28 @@ func (d *wgDevice) lookUp(ctx context.Context, n *named, now time.Time) {
 	if at := netip.AddrPortFrom(addrs[0], e.Port); !slices.Contains(addrs, st.Endpoint.Addr()) || st.Endpoint.Port() != e.Port {
 		d.log.Info("endpoint is looked up", "tunnel", n.t.cfg.Name, "name", e.Name, "address", at)
 		n.t.peer.SetEndpoint(at)
+	}
+}
+
+// LookupFunc finds the addresses that a name has.
+type LookupFunc func(ctx context.Context, name string) ([]netip.Addr, error)
+
+// WithLookup makes the engine look up the endpoints of WireGuard's peers there, rather than by the system's resolver.
+func WithLookup(f LookupFunc) Option { return func(e *Engine) { e.lookup = f } }
+
+// systemLookup asks the servers that the system is configured to ask, with packets that bear a mark unless it is 0: where policy
+// routing leads everything else into the tunnels, those of the resolver must not go there too.
+func systemLookup(mark uint32) LookupFunc {
+	resolver := net.DefaultResolver
+	if mark != 0 {
+		dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
+			failed := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark)) })
+			return errors.Join(failed, err)
+		}}
+		resolver = &net.Resolver{PreferGo: true, Dial: dialer.DialContext}
+	}
+	return func(ctx context.Context, name string) ([]netip.Addr, error) {
+		return resolver.LookupNetIP(ctx, "ip", name)
 	}
 }
 

@@ -154,6 +154,13 @@ func (d *wgDevice) check(before, after uapi.State) error {
 	if _, err := d.home(); err != nil && len(after.Peers) > len(before.Peers) {
 		return fmt.Errorf("%w: %w", syscall.EINVAL, err)
 	}
+	if after.FwMark != before.FwMark && after.FwMark != 0 {
+		for _, p := range d.s.policies {
+			if p.Mark != after.FwMark && p.Namespace == d.s.cfg.Underlay.NetNS {
+				return fmt.Errorf("%w: with another mark than %d our own packets would be led into the tunnels", syscall.EINVAL, p.Mark)
+			}
+		}
+	}
 	for _, p := range after.Peers {
 		for _, a := range p.AllowedIPs {
 			if a.Addr().Is4In6() {
@@ -357,7 +364,7 @@ func (d *wgDevice) protect(v *vrf, p netip.Prefix, on bool) {
 		change = v.router.Unprotect
 	}
 	change(p)
-	if p.Bits() == 0 || v.cfg.Port.TUN == nil {
+	if !v.cfg.protects(p) || v.cfg.Port.TUN == nil {
 		return
 	}
 	t, err := d.s.kernelOf(v.cfg)

@@ -9,7 +9,7 @@
 // endpoint stands in brackets, a public key names one peer only, a setting has no spaces inside. All mistakes are reported
 // at once, each with its place and what would be right. No error and no listing shows a key, nor what might be one.
 //
-// What a file may say and an engine without a shell does not do (hooks, DNS, SaveConfig, Table) is parsed, written back by
+// What a file may say and an engine without a shell does not do (hooks, DNS, SaveConfig) is parsed, written back by
 // Write, and listed in Config.Ignored for the program to say.
 //
 // # Concurrency

@@ -41,7 +41,6 @@ const (
 	whyHook  = "this engine runs no commands"
 	whyDNS   = "this engine does not change the system's resolver"
 	whySave  = "this engine does not write its configuration"
-	whyTable = "routes go into the engine's own table"
 )
 
 func (p *parser) interfaceSetting(here at, value string) {
@@ -168,16 +167,13 @@ func (p *parser) table(here at, value string) {
 	switch {
 	case value == "" || lower == "auto":
 		p.config.Interface.Table = lower
-		return
 	case lower == "off":
 		p.config.Interface.Table = lower
 	case isTable(value):
 		p.config.Interface.Table = value
 	default:
 		p.fail(here, shown(value)+" is not a table", "auto, off, a table's number or its name")
-		return
 	}
-	p.ignore(here, whyTable)
 }
 
 func (p *parser) saveConfig(here at, value string) {

@@ -80,7 +80,7 @@ func TestParseWhole(t *testing.T) {
 				Endpoint:   Endpoint{Addr: netip.MustParseAddr("2001:db8::1"), Port: 51820}},
 			{PublicKey: PublicKey(mustKey(t, key3)), Endpoint: Endpoint{Addr: netip.MustParseAddr("192.0.2.1"), Port: 1}},
 		},
-		Ignored: []Ignored{{8, "DNS", whyDNS}, {10, "Table", whyTable}, {11, "PostUp", whyHook}, {12, "PostUp", whyHook},
+		Ignored: []Ignored{{8, "DNS", whyDNS}, {11, "PostUp", whyHook}, {12, "PostUp", whyHook},
 			{13, "PreDown", whyHook}, {14, "SaveConfig", whySave}, {26, "Endpoint", "line 28 says it again"}},
 	}
 	if !reflect.DeepEqual(got, want) {
