@@ -42,6 +42,7 @@ type keying struct {
 	up       map[uint64]string // peers' names, by IKE SA
 	pools    map[string]*pool
 	keepers  []*keepUp
+	back     []heldBack // by time
 	leaving  bool
 }
 
@@ -209,7 +210,7 @@ func (k *keying) run(ctx context.Context) error {
 	defer look.Stop()
 	for {
 		deadline.Stop()
-		if at := k.endpoint.Deadline(); !at.IsZero() {
+		if at := k.deadline(); !at.IsZero() {
 			deadline.Reset(time.Until(at))
 		}
 		select {
@@ -226,6 +227,7 @@ func (k *keying) run(ctx context.Context) error {
 			}
 		case <-deadline.C:
 			k.do(k.endpoint.Tick(time.Now()))
+			k.releaseDue(time.Now())
 		case <-look.C:
 			k.look()
 		}
