@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -36,6 +37,16 @@ func firstPackets(ways int) func(ctx context.Context, p *keyedPair) error {
 	}
 }
 
+// becomeOne is the same over a line on which both begin before they hear of each other; what is too much goes by itself.
+func becomeOne(ctx context.Context, p *keyedPair) error {
+	if err := firstPackets(2)(ctx, p); err != nil {
+		return err
+	}
+	return within(ctx, "one IKE SA", 30*time.Second, func(ctx context.Context) error {
+		return errors.Join(p.awaitSAs(ctx, p.a, 1, 1), p.awaitSAs(ctx, p.b, 1, 1))
+	})
+}
+
 // TestTrap: the first packets bring the tunnel up and arrive, also where those of both ends do so at once.
 func TestTrap(t *testing.T) {
 	trap := settings{start: "trap"}
@@ -43,5 +54,6 @@ func TestTrap(t *testing.T) {
 		{name: "trap", kinds: weCharon, a: trap, do: firstPackets(1)},
 		{name: "trap", kinds: weWe, a: trap, do: firstPackets(1)},
 		{name: "trap at both ends", kinds: weWe, a: trap, b: trap, do: firstPackets(2)},
+		{name: "trap at both ends at once", kinds: weWe, a: trap, b: trap, between: &middleOptions{slow: 60 * time.Millisecond}, do: becomeOne},
 	})
 }
