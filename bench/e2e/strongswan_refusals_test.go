@@ -5,6 +5,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ func TestStrongSwanRefusals(t *testing.T) {
 		s.run(c.name, func(s *swan) { s.disagree(&c) })
 	}
 	s.run("no-storm", (*swan).noStorm)
+	s.run("no-leak", (*swan).noLeak)
 	s.certificateRefusals()
 }
 
@@ -112,6 +114,44 @@ func (s *swan) noStorm() {
 	if n := tries(); n > 4 {
 		s.t.Errorf("%d tries in %v", n, time.Since(begun))
 	}
+}
+
+// noLeak: a peer that is refused over and over costs nothing that stays.
+func (s *swan) noLeak() {
+	children, child := oneChild("aes128gcm16")
+	s.load(strings.Replace(swanctlPSK("", children), secret, "something else", 1))
+	s.start(oursPSK + child)
+	refuse := func(times int) {
+		for range times {
+			if _, err := s.charon.Ctl(s.ctx, "--initiate", "--child", "peer", "--timeout", "2"); err == nil {
+				s.t.Fatal("charon came up")
+			}
+		}
+	}
+	refuse(2)
+	files, memory := s.uses()
+	refuse(15)
+	if f, m := s.uses(); f > files || m > memory+16<<10 {
+		s.t.Errorf("%d open files and %d KiB after 15 more refusals, before %d and %d", f, m, files, memory)
+	}
+	if n := strings.Count(s.warren.Log(), "the two differ"); n != 17 {
+		s.t.Errorf("%d refusals are logged, want 17", n)
+	}
+}
+
+// uses are warren's open files and memory in KiB.
+func (s *swan) uses() (files, memory int) {
+	s.t.Helper()
+	proc := fmt.Sprintf("/proc/%d", s.warren.PID())
+	open, err := os.ReadDir(proc + "/fd")
+	s.must(err)
+	status, err := os.ReadFile(proc + "/status")
+	s.must(err)
+	_, rss, _ := strings.Cut(string(status), "VmRSS:")
+	if _, err := fmt.Sscan(rss, &memory); err != nil {
+		s.t.Fatal(err)
+	}
+	return len(open), memory
 }
 
 // certificateRefusals are what can be wrong with a certificate.
