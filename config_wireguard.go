@@ -18,7 +18,7 @@ type WireGuardConfig struct {
 	// Mark is the fwmark of sealed packets; 0 for the underlay's.
 	Mark uint32
 	// Interface is the name by which wg(8) finds the engine: there is a socket NAME.sock in its directory. Empty is the name of the
-	// vrf's TUN device, if that has one and the directory can be written to; NoInterface is none.
+	// vrf's TUN device, if that has one and the socket can be made; NoInterface is none.
 	Interface string
 	// VRF is where peers belong that come by wg(8); the only vrf there is, if empty.
 	VRF string

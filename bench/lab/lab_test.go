@@ -245,3 +245,12 @@ func TestCaptureSeesPackets(t *testing.T) {
 		t.Errorf("stopping twice: %v", err)
 	}
 }
+
+// TestWireGuardOwner: numbers of processes have all digits of their base, an x too.
+func TestWireGuardOwner(t *testing.T) {
+	for name, want := range map[string]int{"wgrsx1.sock": 1000, "wgchxx12.sock": 16197, "wgxxxx3.sock": 43989, "wgx.sock": 0, "other": 0} {
+		if got := wireGuardOwner(name); got != want {
+			t.Errorf("%s is of process %d, want %d", name, got, want)
+		}
+	}
+}

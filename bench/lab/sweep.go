@@ -22,11 +22,20 @@ func sweep() {
 	}
 	sockets, _ := filepath.Glob(wireGuardSocket("wg*x*"))
 	for _, path := range sockets {
-		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), "wg"), "x")
-		if pid, err := strconv.ParseInt(number, wireGuardBase, 32); err == nil && ended(int(pid)) {
+		if pid := wireGuardOwner(filepath.Base(path)); pid != 0 && ended(pid) {
 			_ = os.Remove(path)
 		}
 	}
+}
+
+// wireGuardOwner is the process that made a wireguard-go of a name, 0 for none. The last x ends its number, which may have others.
+func wireGuardOwner(name string) int {
+	number := strings.TrimPrefix(name[:max(0, strings.LastIndexByte(name, 'x'))], "wg")
+	pid, err := strconv.ParseInt(number, wireGuardBase, 32)
+	if err != nil {
+		return 0
+	}
+	return int(pid)
 }
 
 // leftBehind lists the files of a pattern whose name carries the id of a lab whose process has ended.
