@@ -33,11 +33,9 @@ type Options struct{}
 type Table struct {
 	view atomic.Pointer[view]
 
-	// mu is held by the writer, and by who reads rib. The packet path takes it never.
-	mu    sync.RWMutex
-	sizes sizes
-	// rib is every route while the table is flat, which by itself cannot say what it holds; nil while it is a trie.
-	rib    *bart.Table[*group]
+	// mu is held by the writer, and by who reads a flat table's routes. The packet path takes it never.
+	mu     sync.RWMutex
+	sizes  sizes
 	groups groups
 	// flats counts the flat forms there were; refused is how many routes there were when they had no room in one.
 	flats   uint64
@@ -126,6 +124,9 @@ func (t *Table) Apply(changes []Change) error {
 func (t *Table) applySome(changes []Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if v := t.view.Load(); v.flat != nil {
+		v.flat.touch(changes)
+	}
 	for _, c := range changes {
 		if len(c.Hops) == 0 {
 			t.remove(c.Prefix)
@@ -135,48 +136,51 @@ func (t *Table) applySome(changes []Change) {
 	}
 }
 
-// trie is what the two kinds have in common for readers.
-type trie interface {
-	Get(netip.Prefix) (*group, bool)
-	LookupPrefixLPM(netip.Prefix) (netip.Prefix, *group, bool)
-	AllSorted() iter.Seq2[netip.Prefix, *group]
-	Size() int
-}
-
-// routes returns what is to be read until done is called.
-func (t *Table) routes() (r trie, done func()) {
+// look returns what is to be read until done is called.
+func (t *Table) look() (v *view, done func()) {
 	if v := t.view.Load(); v.flat == nil {
-		return v.trie, func() {}
+		return v, func() {}
 	}
 	t.mu.RLock()
-	if v := t.view.Load(); v.flat == nil { // it has shrunk in the meantime
-		t.mu.RUnlock()
-		return v.trie, func() {}
-	}
-	return t.rib, t.mu.RUnlock
+	return t.view.Load(), t.mu.RUnlock
 }
 
 // Get returns the next hops of exactly this prefix. Of a large table, it waits for a change that is being made, as do Lookup,
 // All and Len.
 func (t *Table) Get(p netip.Prefix) ([]Hop, bool) {
-	r, done := t.routes()
+	v, done := t.look()
 	defer done()
-	g, ok := r.Get(p)
-	if !ok {
+	if v.flat == nil {
+		g, ok := v.trie.Get(p)
+		return g.clone(), ok
+	}
+	if !p.IsValid() {
 		return nil, false
 	}
-	return slices.Clone(g.hops), true
+	r := v.flat.route(p.Masked())
+	n := v.flat.routes.find(&r)
+	return v.flat.group(n).clone(), n != 0
 }
 
 // Lookup returns the most specific route that covers an address.
 func (t *Table) Lookup(a netip.Addr) (netip.Prefix, []Hop, bool) {
-	r, done := t.routes()
+	v, done := t.look()
 	defer done()
-	p, g, ok := r.LookupPrefixLPM(netip.PrefixFrom(a, a.BitLen()))
-	if !ok {
+	p := netip.PrefixFrom(a, a.BitLen())
+	if v.flat == nil {
+		p, g, ok := v.trie.LookupPrefixLPM(p)
+		return p, g.clone(), ok
+	}
+	if !a.IsValid() {
 		return netip.Prefix{}, nil, false
 	}
-	return p, slices.Clone(g.hops), true
+	r := v.flat.route(p)
+	for bits := r.bits; bits >= 0; bits-- {
+		if n := v.flat.routes.shorter(&r, bits); n != 0 {
+			return netip.PrefixFrom(p.Addr(), bits).Masked(), v.flat.group(n).clone(), true
+		}
+	}
+	return netip.Prefix{}, nil, false
 }
 
 // All returns all routes of one moment, sorted. Of a large table, it makes a copy first.
@@ -184,7 +188,7 @@ func (t *Table) All() iter.Seq2[netip.Prefix, []Hop] {
 	all := t.allGroups()
 	return func(yield func(netip.Prefix, []Hop) bool) {
 		for p, g := range all {
-			if !yield(p, slices.Clone(g.hops)) {
+			if !yield(p, g.clone()) {
 				return
 			}
 		}
@@ -192,20 +196,22 @@ func (t *Table) All() iter.Seq2[netip.Prefix, []Hop] {
 }
 
 func (t *Table) allGroups() iter.Seq2[netip.Prefix, *group] {
-	r, done := t.routes()
-	defer done()
-	all := r.AllSorted()
-	if _, immutable := r.(*bart.Fast[*group]); immutable {
-		return all
-	}
 	type pair struct {
 		p netip.Prefix
 		g *group
 	}
-	pairs := make([]pair, 0, r.Size())
-	for p, g := range all {
-		pairs = append(pairs, pair{p, g})
+	var pairs []pair
+	v, done := t.look()
+	if v.flat != nil {
+		pairs = make([]pair, 0, v.flat.routes.len())
+		for p, n := range v.flat.routes.all() {
+			pairs = append(pairs, pair{p, v.flat.group(n)})
+		}
 	}
+	if done(); v.flat == nil {
+		return v.trie.AllSorted()
+	}
+	slices.SortFunc(pairs, func(a, b pair) int { return a.p.Compare(b.p) })
 	return func(yield func(netip.Prefix, *group) bool) {
 		for i := range pairs {
 			if !yield(pairs[i].p, pairs[i].g) {
@@ -217,9 +223,12 @@ func (t *Table) allGroups() iter.Seq2[netip.Prefix, *group] {
 
 // Len returns how many routes there are.
 func (t *Table) Len() int {
-	r, done := t.routes()
+	v, done := t.look()
 	defer done()
-	return r.Size()
+	if v.flat == nil {
+		return v.trie.Size()
+	}
+	return v.flat.routes.len()
 }
 
 // LookupBatch4 finds the groups of IPv4 destinations, in host order; out is as long as dst.

@@ -36,7 +36,10 @@ type block [1 << 16]atomic.Uint32
 // flat is the form for large tables. Readers load entries; the one writer stores them, each after all it leads to.
 type flat struct {
 	v4, v6 family
-	pool   // last, because what the writer alone uses is at its end, far from what readers load
+	pool   // from its end on is what the writer alone uses, far from what readers load
+	routes routes
+	// touched is there so that what touch does is not for nothing.
+	touched uint32
 }
 
 // family is the first two stages of IPv4 or IPv6.
@@ -50,7 +53,7 @@ type family struct {
 }
 
 func newFlat(id uint64, s sizes) *flat {
-	f := &flat{pool: pool{id: id, sizes: s}}
+	f := &flat{pool: pool{id: id, sizes: s}, routes: newRoutes()}
 	f.addSlab()
 	f.addSeg()
 	empty := new(block)

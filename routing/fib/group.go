@@ -1,5 +1,7 @@
 package fib
 
+import "slices"
+
 // maxBuckets bounds a group's table of buckets; each hop has some sixteen of them where there are few hops.
 const (
 	bucketsPerHop = 16
@@ -82,6 +84,14 @@ func shares(hops []Hop, n int) map[HopID]int {
 		left -= want
 	}
 	return share
+}
+
+// clone returns the hops, for others to keep.
+func (g *group) clone() []Hop {
+	if g == nil {
+		return nil
+	}
+	return slices.Clone(g.hops)
 }
 
 func (g *group) bucket(i uint32) HopID {

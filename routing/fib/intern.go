@@ -13,6 +13,7 @@ type groups struct {
 	// several is by the hops as key makes it.
 	several map[string][]*group
 	buf     []byte
+	last    *group // that was found
 }
 
 func newGroups() groups {
@@ -40,6 +41,16 @@ func (s *groups) take(hops []Hop, before *group) *group {
 }
 
 func (s *groups) find(hops []Hop, before *group) *group {
+	// Changes that come together mostly lead to one place.
+	if g := s.last; g != nil && g.routes > 0 && (len(hops) == 1 || before == nil && g.fresh) && slices.Equal(g.hops, hops) {
+		return g
+	}
+	s.last = s.known(hops, before)
+	return s.last
+}
+
+// known looks among all groups, and makes one that is missing.
+func (s *groups) known(hops []Hop, before *group) *group {
 	if len(hops) == 1 {
 		g := s.single[hops[0]]
 		if g == nil {

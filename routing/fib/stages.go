@@ -11,60 +11,112 @@ type route struct {
 	stages *family
 	key    Key6
 	bits   int
+	is4    bool
 }
 
 func (f *flat) route(p netip.Prefix) route {
 	if p.Addr().Is4() {
 		b := p.Addr().As4()
-		return route{&f.v4, Key6{Hi: uint64(binary.BigEndian.Uint32(b[:])) << 32}, p.Bits()}
+		return route{&f.v4, Key6{Hi: uint64(binary.BigEndian.Uint32(b[:])) << 32}, p.Bits(), true}
 	}
-	return route{&f.v6, key6(p.Addr()), p.Bits()}
+	return route{&f.v6, key6(p.Addr()), p.Bits(), false}
 }
+
+func (r *route) addr4() addr4 { return addr4(r.key.Hi >> 32) }
 
 func key6(a netip.Addr) Key6 {
 	b := a.As16()
 	return Key6{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
 
+// masked are the first so many bits.
+func (k Key6) masked(bits int) Key6 {
+	if bits <= 64 {
+		return Key6{Hi: k.Hi &^ (^uint64(0) >> bits)}
+	}
+	return Key6{k.Hi, k.Lo &^ (^uint64(0) >> (bits - 64))}
+}
+
+// touch loads what changes will need first. Here one load does not wait for the other, as it would from change to change, and a
+// full table is in no cache.
+func (f *flat) touch(changes []Change) {
+	for i := range changes {
+		r := f.route(changes[i].Prefix)
+		f.touched += f.routes.touch(&r) + r.stages.first(r.key.Hi)
+	}
+}
+
 // insert enters a prefix, or changes its group where added is false, in a table of so many routes. It is false if there is no
 // room for it; then nothing has changed.
-func (f *flat) insert(p netip.Prefix, g *group, added bool, routes int) bool {
-	r, n := f.route(p), f.number(g)
+func (f *flat) insert(r *route, g *group, added bool, routes int) bool {
+	n := f.number(g)
 	if n == 0 || !f.room(max(0, r.bits-blockBits+chunkBits-1)/chunkBits, routes) {
 		return false
 	}
+	f.routes.put(r, n)
 	if r.bits <= coverBits {
 		r.stages.setCover(r, 0, uint32(r.bits), leaf(r.bits, 0, n))
 		return true
 	}
-	entries, start, c := f.descend(r)
-	own := uint32(r.bits - start)
-	f.paint(entries, 0, own, leaf(r.bits, start, n))
-	if added && c != 0 {
-		f.chunks[c].uses++
+	s := f.descend(r)
+	f.paint(s.own(), 0, uint32(s.bits), leaf(s.bits, 0, n))
+	if added && s.chunk != 0 {
+		f.chunks[s.chunk].uses++
 	}
 	return true
 }
 
-// remove takes a prefix out. Its addresses now belong to above and its group, if there is one.
-func (f *flat) remove(p netip.Prefix, above netip.Prefix, g *group) {
-	r, n := f.route(p), uint32(0)
-	if g != nil {
-		n = f.number(g)
-	}
+// remove takes a prefix out that was taken out of routes before. Its addresses now belong to what covers it, if something does.
+func (f *flat) remove(r *route) {
 	if r.bits <= coverBits {
-		r.stages.setCover(r, uint32(r.bits), uint32(r.bits), leaf(above.Bits(), 0, n))
+		above := uint32(0)
+		for bits := r.bits - 1; bits >= 0 && above == 0; bits-- {
+			above = leaf(bits, 0, f.routes.shorter(r, bits))
+		}
+		r.stages.setCover(r, uint32(r.bits), uint32(r.bits), above)
 		return
 	}
-	if above.Bits() <= coverBits {
-		n = 0
+	s := f.descend(r)
+	f.paint(s.own(), uint32(s.bits), uint32(s.bits), f.above(r, &s))
+	if s.chunk != 0 {
+		f.unuse(s.chunk)
 	}
-	entries, start, c := f.descend(r)
-	own := uint32(r.bits - start)
-	f.paint(entries, own, own, leaf(above.Bits(), start, n))
-	if c != 0 {
-		f.unuse(c)
+}
+
+// siblings is how many entries beside a prefix are looked at before it is asked for what covers it. They are near; what routes
+// has is not.
+const siblings = 16
+
+// above returns the leaf of what covers a prefix in the stage where it ends, without the prefix itself. Whatever covers the
+// prefix and is shorter than by one bit covers what is beside it too: so an entry there that has no longer prefix of
+// its own has the answer, and only prefixes of the lengths in between must be asked for.
+func (f *flat) above(r *route, s *stage) uint32 {
+	for bits, size := s.bits-1, s.size; bits > 0; bits, size = bits-1, 2*size {
+		if size <= siblings {
+			beside := (s.at &^ (size - 1)) ^ size
+			for i := range s.entries[beside : beside+size] {
+				if e := f.leafOf(&s.entries[beside+i]); e>>entryLen <= uint32(bits) {
+					return e
+				}
+			}
+		}
+		if n := f.routes.shorter(r, s.start+bits); n != 0 {
+			return leaf(bits, 0, n)
+		}
 	}
+	if s.chunk == 0 {
+		return 0
+	}
+	return f.chunks[s.chunk].base & entryGroup
+}
+
+// leafOf returns the leaf in an entry, or the one that would be there if no chunk were.
+func (f *flat) leafOf(entry *atomic.Uint32) uint32 {
+	e := entry.Load()
+	if e&entryChunk != 0 {
+		return f.chunks[e&^entryChunk].base
+	}
+	return e
 }
 
 // leaf makes the entry for a prefix in a stage that begins at bit start.
@@ -75,29 +127,39 @@ func leaf(bits, start int, number uint32) uint32 {
 	return uint32(max(0, bits-start))<<entryLen | number
 }
 
-// descend returns the entries that a prefix longer than /8 has in the stage where it ends, the bit where that stage begins,
-// and the chunk, or 0 in a block. What is missing on the way it adds, which changes the answer for no address.
-func (f *flat) descend(r route) (entries []atomic.Uint32, start int, c uint32) {
+// stage is where a prefix longer than /8 ends: the entries at to at+size.
+type stage struct {
+	entries  []atomic.Uint32 // all of the stage
+	chunk    uint32          // 0 for a block
+	start    int             // the bit where the stage begins
+	bits     int             // of the prefix in this stage
+	at, size int
+}
+
+func (s *stage) own() []atomic.Uint32 { return s.entries[s.at : s.at+s.size] }
+
+// descend returns the stage where a prefix ends. What is missing on the way it adds, which changes the answer for no address.
+func (f *flat) descend(r *route) stage {
 	top := &r.stages.top[r.key.Hi>>56]
-	if top.Load() == r.stages.empty {
-		top.Store(new(block))
-	}
 	b := top.Load()
+	if b == r.stages.empty {
+		b = new(block)
+		top.Store(b)
+	}
 	mid := int(uint16(r.key.Hi >> 40))
 	if r.bits <= blockBits {
-		return b[mid : mid+1<<(blockBits-r.bits)], coverBits, 0
+		return stage{b[:], 0, coverBits, r.bits - coverBits, mid, 1 << (blockBits - r.bits)}
 	}
-	slot := &b[mid]
-	for start = blockBits; ; start += chunkBits {
+	slot, c := &b[mid], uint32(0)
+	for start := blockBits; ; start += chunkBits {
 		if e := slot.Load(); e&entryChunk != 0 {
 			c = e &^ entryChunk
 		} else {
 			c = f.grow(slot, c)
 		}
-		entries = f.entries(c)
-		at := int(r.key.byteAt(start))
+		entries, at := f.entries(c), int(r.key.byteAt(start))
 		if r.bits <= start+chunkBits {
-			return entries[at : at+1<<(start+chunkBits-r.bits)], start, c
+			return stage{entries, c, start, r.bits - start, at, 1 << (start + chunkBits - r.bits)}
 		}
 		slot = &entries[at]
 	}
@@ -123,7 +185,7 @@ func (f *flat) paint(entries []atomic.Uint32, least, most, with uint32) {
 }
 
 // setCover does for a prefix up to /8 what paint does for others.
-func (s *family) setCover(r route, least, most, with uint32) {
+func (s *family) setCover(r *route, least, most, with uint32) {
 	cover := *s.cover.Load()
 	at := int(r.key.Hi >> 56)
 	for i := range cover[at : at+1<<(coverBits-r.bits)] {

@@ -25,25 +25,34 @@ func defaultSizes() sizes {
 // insert enters a route; it is the writer that calls it.
 func (t *Table) insert(p netip.Prefix, hops []Hop) {
 	v := t.view.Load()
-	var before *group
 	if v.flat != nil {
-		before, _ = t.rib.Get(p)
-	} else {
-		before, _ = v.trie.Get(p)
+		t.insertFlat(v, p, hops)
+		return
+	}
+	before, _ := v.trie.Get(p)
+	g := t.groups.take(hops, before)
+	if g == before {
+		g.routes--
+		return
+	}
+	v = &view{trie: v.trie.InsertPersist(p, g)}
+	t.view.Store(v)
+	t.drop(v, before)
+	t.fit(v)
+}
+
+func (t *Table) insertFlat(v *view, p netip.Prefix, hops []Hop) {
+	r, before := v.flat.route(p), (*group)(nil)
+	if n := v.flat.routes.find(&r); n != 0 {
+		before = v.flat.group(n)
 	}
 	g := t.groups.take(hops, before)
 	if g == before {
 		g.routes--
 		return
 	}
-	if v.flat == nil {
-		v = &view{trie: v.trie.InsertPersist(p, g)}
-		t.view.Store(v)
-	} else {
-		t.rib.Insert(p, g)
-		if !v.flat.insert(p, g, before == nil, t.rib.Size()) {
-			v = t.toTrie()
-		}
+	if !v.flat.insert(&r, g, before == nil, v.flat.routes.len()+1) {
+		v = t.toTrie(v.flat, p, g)
 	}
 	t.drop(v, before)
 	t.fit(v)
@@ -52,24 +61,23 @@ func (t *Table) insert(p netip.Prefix, hops []Hop) {
 // remove takes a route out and reports whether it was there; it is the writer that calls it.
 func (t *Table) remove(p netip.Prefix) bool {
 	v := t.view.Load()
-	if v.flat == nil {
-		before, there := v.trie.Get(p)
-		if !there {
+	var before *group
+	if v.flat != nil {
+		r := v.flat.route(p)
+		n := v.flat.routes.take(&r)
+		if n == 0 {
+			return false
+		}
+		before = v.flat.group(n)
+		v.flat.remove(&r)
+	} else {
+		var there bool
+		if before, there = v.trie.Get(p); !there {
 			return false
 		}
 		v = &view{trie: v.trie.DeletePersist(p)}
 		t.view.Store(v)
-		t.drop(v, before)
-		t.fit(v)
-		return true
 	}
-	before, there := t.rib.Get(p)
-	if !there {
-		return false
-	}
-	t.rib.Delete(p)
-	above, g, _ := t.rib.LookupPrefixLPM(p)
-	v.flat.remove(p, above, g)
 	t.drop(v, before)
 	t.fit(v)
 	return true
@@ -92,8 +100,8 @@ func (t *Table) fit(v *view) {
 		} else if n >= t.sizes.flatFrom && (t.refused == 0 || n > 2*t.refused || n < t.refused/2) {
 			t.toFlat(v.trie)
 		}
-	case t.rib.Size() < t.sizes.trieBelow:
-		t.toTrie()
+	case v.flat.routes.len() < t.sizes.trieBelow:
+		t.toTrie(v.flat, netip.Prefix{}, nil)
 	case v.flat.full():
 		v.flat.turn(v)
 		t.view.Store(&view{flat: v.flat})
@@ -103,23 +111,24 @@ func (t *Table) fit(v *view) {
 // toFlat builds the stages from a trie, which stays if the routes have no room there.
 func (t *Table) toFlat(trie *bart.Fast[*group]) {
 	t.flats++
-	f, rib := newFlat(t.flats, t.sizes), new(bart.Table[*group])
+	f := newFlat(t.flats, t.sizes)
 	for p, g := range trie.All() {
-		if !f.insert(p, g, true, trie.Size()) {
+		if r := f.route(p); !f.insert(&r, g, true, trie.Size()) {
 			t.refused = trie.Size()
 			return
 		}
-		rib.Insert(p, g)
 	}
 	t.refused = 0
-	t.rib = rib
 	t.view.Store(&view{flat: f})
 }
 
-// toTrie goes back from the stages to a trie.
-func (t *Table) toTrie() *view {
+// toTrie goes back from the stages to a trie, with one more route or another group of one where p is valid.
+func (t *Table) toTrie(f *flat, p netip.Prefix, g *group) *view {
 	trie := new(bart.Fast[*group])
-	for p, g := range t.rib.All() {
+	for p, n := range f.routes.all() {
+		trie.Insert(p, f.group(n))
+	}
+	if p.IsValid() {
 		trie.Insert(p, g)
 	}
 	if trie.Size() >= t.sizes.flatFrom {
@@ -127,6 +136,5 @@ func (t *Table) toTrie() *view {
 	}
 	v := &view{trie: trie}
 	t.view.Store(v)
-	t.rib = nil
 	return v
 }
