@@ -2,6 +2,7 @@ package warren
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -57,8 +58,17 @@ func (u *keepUp) tend(s *site, now time.Time) {
 	}
 }
 
-// ends are two addresses that the child's selectors cover: ours is one of the engine's or of its port's where there is such.
+// ends are two addresses that the child's selectors cover: the tunnel's own pair where it has one; else ours is one of the engine's or of
+// its port's where there is such.
 func (u *keepUp) ends(s *site) (from, to netip.Addr, ok bool) {
+	covers := func(all []netip.Prefix, a netip.Addr) bool {
+		return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	for _, p := range u.tunnel.cfg.Addresses {
+		if far, pair := otherEnd(p); pair && covers(inside(u.child.LocalTS), p.Addr()) && covers(inside(u.child.RemoteTS), far) {
+			return p.Addr(), far, true
+		}
+	}
 	var own []netip.Addr
 	for _, p := range u.tunnel.vrf.addrs {
 		own = append(own, p.Addr())
