@@ -263,10 +263,14 @@ func (e *Engine) Neighbors() []NeighborStatus {
 	e.mu.Lock()
 	s := e.site
 	e.mu.Unlock()
-	all := []NeighborStatus{}
 	if s == nil {
-		return all
+		return []NeighborStatus{}
 	}
+	return s.neighbors()
+}
+
+func (s *site) neighbors() []NeighborStatus {
+	all := []NeighborStatus{}
 	for _, v := range s.vrfs {
 		if v.speaker == nil {
 			continue

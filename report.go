@@ -27,7 +27,7 @@ func (e *Engine) Status() *Status {
 
 func (s *site) status() *Status {
 	st := &Status{State: "running", Started: s.started, Uptime: time.Since(s.started), Drops: map[string]uint64{},
-		Underlays: []UnderlayStatus{}, VRFs: []VRFStatus{}, Tunnels: []TunnelStatus{}, Workers: []WorkerStatus{}, Forwards: s.forwards.status()}
+		Underlays: []UnderlayStatus{}, VRFs: []VRFStatus{}, Tunnels: []TunnelStatus{}, Neighbors: []NeighborStatus{}, Workers: []WorkerStatus{}, Forwards: s.forwards.status()}
 	for _, u := range s.underlays {
 		st.Underlays = append(st.Underlays, UnderlayStatus{Name: u.Name(), Local: u.Local()})
 	}
@@ -47,6 +47,7 @@ func (s *site) status() *Status {
 	for _, t := range s.allTunnels() {
 		st.Tunnels = append(st.Tunnels, s.tunnelStatus(t, negotiated[t]))
 	}
+	st.Neighbors = s.neighbors()
 	for _, w := range s.plane.WorkerStats() {
 		st.Workers = append(st.Workers, WorkerStatus{Name: w.Name, Drops: byName(w.Drops)})
 		for r, n := range w.Drops {

@@ -17,6 +17,8 @@ type Status struct {
 	VRFs      []VRFStatus      `json:"vrfs"`
 	Tunnels   []TunnelStatus   `json:"tunnels"`
 	Forwards  []ForwardStatus  `json:"forwards"`
+	// Neighbors are those of BGP.
+	Neighbors []NeighborStatus `json:"neighbors"`
 	// Workers tell what each of them dropped; Drops is their sum by reason.
 	Workers []WorkerStatus    `json:"workers"`
 	Drops   map[string]uint64 `json:"drops"`

@@ -138,6 +138,14 @@ func printStatus(w io.Writer, s *warren.Status) {
 	t.flush()
 	fmt.Fprintln(w)
 	printTunnels(w, s.Tunnels)
+	if len(s.Tunnels) > 0 {
+		fmt.Fprintln(w)
+		printSAs(w, sasOf(s.Tunnels), time.Now())
+	}
+	if len(s.Neighbors) > 0 {
+		fmt.Fprintln(w)
+		printNeighbors(w, s.Neighbors)
+	}
 	if len(s.Forwards) > 0 {
 		fmt.Fprintln(w)
 		printForwards(w, s.Forwards)
