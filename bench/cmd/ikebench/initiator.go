@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -34,6 +35,7 @@ type initiator struct {
 	buf      [1 << 16]byte
 	up, down int
 	reason   error // of the last that went down
+	trouble  error // the last that the machine warned of
 }
 
 // Allocate implements ike.SPIs.
@@ -103,7 +105,7 @@ func (i *initiator) bringUp(ctx context.Context, from, to int) error {
 			}
 		}
 		if err := i.step(ctx); err != nil {
-			return fmt.Errorf("%d of %d are up: %w", i.up, to-from, err)
+			return fmt.Errorf("%d of %d are up: %w", i.up, to-from, errors.Join(err, i.trouble))
 		}
 		if i.down > 0 {
 			return i.reason
@@ -160,6 +162,10 @@ func (i *initiator) do(actions []ike.Action) error {
 			}
 		case ike.ChildUp:
 			i.up++
+		case ike.Log:
+			if a.Level >= slog.LevelWarn {
+				i.trouble = fmt.Errorf("%s: %s: %w", a.Peer, a.Text, a.Err)
+			}
 		case ike.IKEDown:
 			i.down, i.reason = i.down+1, fmt.Errorf("%s: %w", a.Peer, a.Reason)
 		}

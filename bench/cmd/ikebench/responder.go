@@ -113,7 +113,7 @@ func (charonResponder) start(ctx context.Context, h *lab.Host, _, group string) 
 		return nil, err
 	}
 	s, err := h.StartStrongSwan(ctx, fmt.Sprintf(charonConfig, lab.PairB4, proposalOf(group), behindGateway, espProposal, secret),
-		"cookie_threshold = 0", "block_threshold = 0", "ikesa_table_size = 4096", "ikesa_table_segments = 16",
+		"cookie_threshold = 1000000", "cookie_threshold_ip = 1000000", "block_threshold = 2000000", "ikesa_table_size = 4096", "ikesa_table_segments = 16",
 		"filelog { log { default = -1 } }", "journal { default = -1 }")
 	if err != nil {
 		return nil, err
