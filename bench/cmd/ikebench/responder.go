@@ -59,7 +59,7 @@ tunnels:
       esp_proposals: %s
       encap: always
       start_action: none
-      child: {local_ts: [%s], remote_ts: [10.0.0.0/8]}
+      child: {local_ts: [%s]}
 `
 
 func (w *warrenResponder) start(ctx context.Context, h *lab.Host, dir, group string) (*lab.Process, error) {
