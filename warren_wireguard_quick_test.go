@@ -15,7 +15,10 @@ func importQuick(t *testing.T, lines, allowed string) (yaml string, err error) {
 	t.Helper()
 	private, _ := wgKeys(t, 1)
 	path := filepath.Join(t.TempDir(), "wg0.conf")
-	text := fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.1.0.2/32\n%s\n[Peer]\nPublicKey = %s\nAllowedIPs = %s\n", private[0], lines, peerKey(t), allowed)
+	text := fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.1.0.2/32\n%s\n[Peer]\nPublicKey = %s\n", private[0], lines, peerKey(t))
+	if allowed != "" {
+		text += "AllowedIPs = " + allowed + "\n"
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +47,7 @@ func TestImportQuick(t *testing.T) {
 		"default and a mark": {"FwMark = 0x7", all, []string{"underlay: {mark: 7}", "policy_routing: 7", "  mark: 7"}, nil},
 		"a table":            {"Table = 77", all, []string{"table: 77"}, []string{"policy_routing", "underlay"}},
 		"table off":          {"Table = off", all, nil, []string{"kernel", "underlay"}},
+		"nothing":            {"", "", []string{"allowed_ips: []"}, []string{"policy_routing"}},
 		"table main":         {"Table = main", routes, []string{"kernel: {export: [{from: static}]}"}, []string{"table"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,11 +37,25 @@ type namedPeer struct {
 	retry time.Duration
 	due   time.Time
 	found bool
+	// busy says that it is being looked up: the others are of who does that.
+	busy atomic.Bool
+}
+
+// begin says whether to look up the name now.
+func (n *namedPeer) begin(now time.Time) bool {
+	if !n.busy.CompareAndSwap(false, true) {
+		return false
+	}
+	due := !now.Before(n.due)
+	n.busy.Store(due)
+	return due
 }
 
 // watch looks up names, again while the peer does not answer, and tries peers that are left for not answering.
 func (d *wgDevice) watch(ctx context.Context) {
 	names := map[*tunnel]*namedPeer{}
+	var lookups sync.WaitGroup
+	defer lookups.Wait()
 	tried := map[*tunnel]time.Time{}
 	every := time.NewTicker(500 * time.Millisecond)
 	defer every.Stop()
@@ -51,7 +67,12 @@ func (d *wgDevice) watch(ctx context.Context) {
 				if names[t] == nil {
 					names[t] = &namedPeer{t: t, due: now}
 				}
-				d.lookUp(ctx, names[t], now)
+				if n := names[t]; n.begin(now) { // a resolver may be slow
+					lookups.Go(func() {
+						defer n.busy.Store(false)
+						d.lookUp(ctx, n, now)
+					})
+				}
 			}
 		}
 		select {
@@ -81,11 +102,8 @@ func (d *wgDevice) retry(t *tunnel, tried map[*tunnel]time.Time, now time.Time) 
 	}
 }
 
-// lookUp looks up a name if that is due: when it has not been found yet, and while the peer does not answer.
+// lookUp looks up a name that has not been found yet, or whose peer does not answer.
 func (d *wgDevice) lookUp(ctx context.Context, n *namedPeer, now time.Time) {
-	if now.Before(n.due) {
-		return
-	}
 	e := &n.t.cfg.WireGuard.Endpoint
 	st := n.t.peer.Status()
 	if n.found && (st.State == wireguard.Up || st.State == wireguard.Idle && st.Waiting == 0 && now.Sub(st.LastHandshake) < silentAfter) {

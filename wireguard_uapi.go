@@ -139,11 +139,15 @@ func (c wgControl) Set(change uapi.Change) error {
 		alone := uapi.Change{ReplacePeers: change.ReplacePeers, Peers: slices.DeleteFunc(slices.Clone(change.Peers), func(p uapi.PeerChange) bool {
 			return handshake.PublicKey(p.PublicKey) != key
 		})}
-		d.change(one, one.Apply(alone), t.vrf)
+		if err := d.change(one, one.Apply(alone), t.vrf); err != nil {
+			return err
+		}
 	}
 	v, _ := d.home() // checked
-	d.change(before, after, v)
-	return nil
+	gone := d.allowedBy(before, v)
+	err := d.change(before, after, v)
+	d.protect(gone, d.allowedBy(after, v))
+	return err
 }
 
 // check sees that a change can be made.
@@ -230,18 +234,19 @@ func (d *wgDevice) closeSockets() (err error) {
 }
 
 // change makes of some peers what they are to be. What is new belongs to v.
-func (d *wgDevice) change(before, after uapi.State, v *vrf) {
+func (d *wgDevice) change(before, after uapi.State, v *vrf) error {
 	old := map[uapi.PublicKey]*uapi.PeerState{}
 	for i := range before.Peers {
 		old[before.Peers[i].PublicKey] = &before.Peers[i]
 	}
-	gone, come := allowedBy(before), allowedBy(after)
+	var failed []error
+	names := d.names()
 	for i := range after.Peers {
 		p := &after.Peers[i]
 		t, was := d.peers[handshake.PublicKey(p.PublicKey)], old[p.PublicKey]
 		delete(old, p.PublicKey)
 		if was == nil {
-			d.welcome(p, v)
+			failed = append(failed, d.welcome(p, v, names))
 		} else {
 			d.changePeer(t, was, p)
 		}
@@ -249,35 +254,42 @@ func (d *wgDevice) change(before, after uapi.State, v *vrf) {
 	for key := range old {
 		d.removePeer(d.peers[handshake.PublicKey(key)])
 	}
-	for p := range come {
-		if gone[p] {
-			delete(gone, p)
-		} else {
-			d.protect(v, p, true)
-		}
-	}
-	for p := range gone {
-		d.protect(v, p, false)
-	}
+	return errors.Join(failed...)
 }
 
-func allowedBy(s uapi.State) map[netip.Prefix]bool {
-	all := map[netip.Prefix]bool{}
+// names are those that tunnels have.
+func (d *wgDevice) names() map[string]bool {
+	taken := map[string]bool{}
+	for _, t := range d.s.allTunnels() {
+		taken[t.cfg.Name] = true
+	}
+	return taken
+}
+
+// allowedIn is a prefix that leads to a peer in a vrf.
+type allowedIn struct {
+	vrf    *vrf
+	prefix netip.Prefix
+}
+
+// allowedBy are the prefixes of peers with cryptokey routing. Those that are not there yet will belong to v.
+func (d *wgDevice) allowedBy(s uapi.State, v *vrf) map[allowedIn]bool {
+	all := map[allowedIn]bool{}
 	for i := range s.Peers {
+		in := v
+		if t := d.peers[handshake.PublicKey(s.Peers[i].PublicKey)]; t != nil {
+			in = t.vrf
+		}
 		for _, p := range s.Peers[i].AllowedIPs {
-			all[p] = true
+			all[allowedIn{in, p}] = true
 		}
 	}
 	return all
 }
 
-// welcome makes the tunnel of a peer that came by wg(8): its allowed addresses are its routes.
-func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf) {
+// welcome makes the tunnel of a peer that came by wg(8), with a name that is not taken: its allowed addresses are its routes.
+func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf, taken map[string]bool) error {
 	key := handshake.PublicKey(p.PublicKey)
-	taken := map[string]bool{}
-	for _, t := range d.s.allTunnels() {
-		taken[t.cfg.Name] = true
-	}
 	cfg := &TunnelConfig{Name: peerName(key.String(), taken), VRF: v.name, AllowedIPs: nonNil(p.AllowedIPs), WireGuard: &WireGuardPeerConfig{PublicKey: key,
 		PersistentKeepalive: time.Duration(p.PersistentKeepalive) * time.Second, CryptokeyRouting: true}}
 	if !p.PresharedKey.IsZero() {
@@ -286,8 +298,7 @@ func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf) {
 	cfg.WireGuard.Endpoint = EndpointConfig{Addr: p.Endpoint.Addr(), Port: p.Endpoint.Port()}
 	t := &tunnel{cfg: cfg, vrf: v, troubles: map[string]bool{}}
 	if err := d.addPeer(t); err != nil {
-		d.log.Error("peer cannot be added", "peer", key, "error", err)
-		return
+		return fmt.Errorf("add peer %v: %w", key, err)
 	}
 	d.peers[key] = t
 	t.allow(nil, cfg.AllowedIPs)
@@ -295,6 +306,7 @@ func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf) {
 	d.s.tunnels = append(slices.Clip(d.s.tunnels), t)
 	d.s.mu.Unlock()
 	d.log.Info("peer was added", "tunnel", cfg.Name)
+	return nil
 }
 
 // nonNil tells no allowed addresses from all.
@@ -353,9 +365,22 @@ func (d *wgDevice) removePeer(t *tunnel) {
 	d.log.Info("peer was removed", "tunnel", t.cfg.Name)
 }
 
-// protect begins or ends the protection of a prefix that is allowed to a peer: without the peer it is refused, and does not
-// leave in the clear.
-func (d *wgDevice) protect(v *vrf, p netip.Prefix, on bool) {
+// protect ends the protection of prefixes that are no peer's any more, and begins that of those that are now: without the peer they are
+// refused, and do not leave in the clear.
+func (d *wgDevice) protect(gone, come map[allowedIn]bool) {
+	for at := range come {
+		if !gone[at] {
+			d.protectOne(at.vrf, at.prefix, true)
+		}
+	}
+	for at := range gone {
+		if !come[at] {
+			d.protectOne(at.vrf, at.prefix, false)
+		}
+	}
+}
+
+func (d *wgDevice) protectOne(v *vrf, p netip.Prefix, on bool) {
 	if v == nil || slices.Contains(v.protected, p) {
 		return
 	}

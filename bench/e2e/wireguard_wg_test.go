@@ -146,6 +146,9 @@ func (w *wg) wgPeers(c, d *wgOther) {
 	w.first(w.ia, "10.2.0.1")
 	w.wg("", "set", w.device, "peer", w.keys[1].Public, "allowed-ips", "10.77.0.0/16")
 	w.refused("10.2.0.1")
+	if out := w.run(w.ia, "ip", "route", "show", "10.77.0.0/16"); out != "" {
+		w.t.Errorf("a filter became a route: %s", out)
+	}
 	if w.tunnel("peer").Drops["selector_in"] == 0 {
 		w.t.Errorf("not dropped by the filter: %v", w.tunnel("peer").Drops)
 	}
@@ -168,6 +171,9 @@ func (w *wg) wgSettings() {
 	if at := w.run(w.b, "wg", "show", w.peer.Device, "endpoints"); !strings.Contains(at, lab.PairA4+":51999") {
 		w.t.Errorf("the peer sees us at %s", at)
 	}
+	// Nothing is used up.
+	w.run(w.a, "sh", "-ec", fmt.Sprintf("for port in $(seq 52000 52149) 51999; do wg set %s listen-port $port; done", w.device))
+	w.first(w.ia, "10.2.0.1")
 	// A port that is taken is refused, and nothing changes.
 	taken := w.listen(w.a, "0.0.0.0:51998")
 	if _, err := w.a.Run(w.ctx, "wg", "set", w.device, "listen-port", "51998"); err == nil {
