@@ -6,63 +6,124 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 
 	"github.com/warrenvpn/warren/dataplane/port/netstack"
 	"github.com/warrenvpn/warren/routing/bfd"
-	"github.com/warrenvpn/warren/routing/bgp"
 )
 
 // Ports of RFC 5881 section 4: control packets go to the first, from one of the range that begins with the second.
 const (
-	bfdPort   = 3784
-	bfdSource = 49152
+	bfdPort    = 3784
+	bfdSource  = 49152
+	bfdSources = 65536 - bfdSource
 )
 
 // watch is BFD in one vrf, on the engine's own stack.
 type watch struct {
 	manager  *bfd.Manager
 	listener netstack.TTLConn
-	ways     ways
-	// names are the BGP neighbours by address, tunnels what leads to them where a tunnel does.
-	names   map[netip.Addr]string
-	tunnels map[netip.Addr]*tunnel
+
+	mu sync.Mutex
+	// ways are by the neighbour's address; opened counts all there ever were.
+	ways   map[netip.Addr]*watched
+	opened uint16
 }
 
-// ways are connections to the neighbours, which are made before any packet is sent.
-type ways map[netip.Addr]netstack.TTLConn
+// watched is the way to a neighbour of BGP: through a tunnel, or where that is nil through the port.
+type watched struct {
+	name   string
+	tunnel *tunnel
+	conn   netstack.TTLConn
+}
+
+// way returns the way to a neighbour, nil if it is not watched any more.
+func (w *watch) way(to netip.Addr) *watched {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ways[to]
+}
 
 // Send implements bfd.Transport.
-func (w ways) Send(to netip.Addr, packet []byte) error {
-	c := w[to]
-	if c == nil {
+func (w *watch) Send(to netip.Addr, packet []byte) error {
+	way := w.way(to)
+	if way == nil {
 		return net.ErrClosed
 	}
-	_, err := c.Write(packet)
+	_, err := way.conn.Write(packet)
 	return err
 }
 
-// watchNeighbor has BFD watch the way to a neighbour of BGP, through a tunnel or, where that is nil, through the port.
-func (s *site) watchNeighbor(v *vrf, n *bgp.Neighbor, t *tunnel, c *BFDConfig) error {
-	if v.watch == nil {
-		listener, err := v.stack.ListenTTL("udp", fmt.Sprintf(":%d", bfdPort))
-		if err != nil {
-			return fmt.Errorf("BFD: %w", err)
+// openWatch listens on a vrf's stack.
+func (s *site) openWatch(v *vrf) (*watch, error) {
+	listener, err := v.stack().ListenTTL("udp", fmt.Sprintf(":%d", bfdPort))
+	if err != nil {
+		return nil, fmt.Errorf("BFD: %w", err)
+	}
+	w := &watch{listener: listener, ways: map[netip.Addr]*watched{}}
+	w.manager = bfd.NewManager(bfd.ManagerConfig{Transport: w, Event: func(e bfd.Event) { s.seen(v, w, e) }})
+	v.watch.Store(w)
+	return w, nil
+}
+
+// watchNeighbor has BFD watch the way to a neighbour of BGP.
+func (s *site) watchNeighbor(v *vrf, a *adjacency) (err error) {
+	w := v.watch.Load()
+	if w == nil {
+		if w, err = s.openWatch(v); err != nil {
+			return err
 		}
-		w := &watch{listener: listener, ways: ways{}, names: map[netip.Addr]string{}, tunnels: map[netip.Addr]*tunnel{}}
-		w.manager = bfd.NewManager(bfd.ManagerConfig{Transport: w.ways, Event: func(e bfd.Event) { s.seen(v, e) }})
-		v.watch = w
+		if s.part != nil { // else run does it
+			s.part(w.run)
+		}
 	}
-	w := v.watch
-	source := netip.AddrPortFrom(n.LocalAddress, bfdSource+uint16(len(w.ways)))
-	way, err := v.stack.DialTTL(source, netip.AddrPortFrom(n.Address, bfdPort))
-	if err == nil {
-		err = way.SetTTL(255)
-	}
+	n := a.neighbor
+	w.mu.Lock()
+	source := netip.AddrPortFrom(n.LocalAddress, bfdSource+w.opened%bfdSources)
+	w.opened++
+	w.mu.Unlock()
+	conn, err := v.stack().DialTTL(source, netip.AddrPortFrom(n.Address, bfdPort))
 	if err != nil {
 		return fmt.Errorf("BFD: %w", err)
 	}
-	w.ways[n.Address], w.names[n.Address], w.tunnels[n.Address] = way, n.Name, t
-	return w.manager.Add(n.Address, bfd.Config{DesiredMinTx: c.MinTx, RequiredMinRx: c.MinRx, DetectMult: uint8(c.Multiplier)})
+	if err = conn.SetTTL(255); err == nil {
+		w.mu.Lock()
+		w.ways[n.Address] = &watched{name: n.Name, tunnel: a.tunnel, conn: conn}
+		w.mu.Unlock()
+		err = w.manager.Add(n.Address, a.bfd.session())
+	}
+	if err != nil {
+		w.forget(n.Address)
+		return errors.Join(fmt.Errorf("BFD: %w", err), conn.Close())
+	}
+	return nil
+}
+
+// session is what a BFD session wants.
+func (c *BFDConfig) session() bfd.Config {
+	return bfd.Config{DesiredMinTx: c.MinTx, RequiredMinRx: c.MinRx, DetectMult: uint8(c.Multiplier)}
+}
+
+// forget takes out the way to a neighbour, and returns it.
+func (w *watch) forget(to netip.Addr) *watched {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	way := w.ways[to]
+	delete(w.ways, to)
+	return way
+}
+
+// unwatch ends watching a neighbour. What BFD had against its tunnel is no reason any more.
+func (w *watch) unwatch(to netip.Addr) {
+	_ = w.manager.Remove(to) // with the run of an engine that leaves it is gone already
+	way := w.forget(to)
+	if way == nil {
+		return
+	}
+	_ = way.conn.Close()
+	if way.tunnel != nil {
+		way.tunnel.alive(bfdReason(to))
+	}
 }
 
 // run watches until ctx ends.
@@ -71,9 +132,11 @@ func (w *watch) run(ctx context.Context) error {
 	go func() { ended <- w.receive() }()
 	err := w.manager.Run(ctx)
 	_ = w.listener.Close()
+	w.mu.Lock()
 	for _, way := range w.ways {
-		_ = way.Close()
+		_ = way.conn.Close()
 	}
+	w.mu.Unlock()
 	return errors.Join(err, <-ended)
 }
 
@@ -94,11 +157,17 @@ func (w *watch) receive() error {
 // errBFD is why a session ends whose way BFD found dead.
 var errBFD = errors.New("BFD: the way to the neighbor is dead")
 
+// bfdReason is why nothing is routed into a tunnel whose neighbour BFD found dead.
+func bfdReason(peer netip.Addr) string { return "BFD of " + peer.String() }
+
 // seen acts on what BFD found: BGP leaves a dead way at once, and so do all routes through the tunnel. A neighbour that
 // has BFD turned off says nothing of the way (RFC 5882 section 4.2).
-func (s *site) seen(v *vrf, e bfd.Event) {
-	name, t := v.watch.names[e.Peer], v.watch.tunnels[e.Peer]
-	reason := "BFD of " + e.Peer.String()
+func (s *site) seen(v *vrf, w *watch, e bfd.Event) {
+	way := w.way(e.Peer)
+	if way == nil {
+		return
+	}
+	name, t, reason := way.name, way.tunnel, bfdReason(e.Peer)
 	log := s.log.With("vrf", v.name, "neighbor", name)
 	switch {
 	case e.To == bfd.Up:

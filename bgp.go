@@ -33,47 +33,23 @@ func (s *site) openBGP() error {
 }
 
 func (s *site) openSpeaker(v *vrf) error {
-	cfg := v.cfg.BGP
+	cfg := v.bgp
+	v.adjacencies = map[string]*adjacency{}
 	var neighbors []*bgp.Neighbor
-	add := func(n *bgp.Neighbor, c *NeighborConfig, t *tunnel, in, out router.Policy) error {
-		neighbors = append(neighbors, n)
-		via := v.out
-		if t != nil {
-			via = t.via
-		}
-		if b := v.session(c).BFD; b != nil {
-			if err := s.watchNeighbor(v, n, t, b); err != nil {
-				return err
-			}
-		}
-		return v.router.SetNeighbor(router.Neighbor{Name: n.Name, Via: via, Import: in, Export: out})
-	}
-	for i := range cfg.Neighbors {
-		c := &cfg.Neighbors[i]
-		in, out := v.policies(c)
-		if err := add(v.neighborOnPort(c, out != nil), c, nil, in, out); err != nil {
+	for _, a := range s.adjacenciesOf(v) {
+		if err := s.enter(v, a); err != nil {
 			return err
 		}
-	}
-	for _, t := range s.tunnels {
-		if t.vrf != v || t.cfg.BGP == nil {
-			continue
-		}
-		in, out := v.policies(t.cfg.BGP)
-		for _, n := range v.neighborsBehind(t.cfg, out != nil) {
-			t.neighbors = append(t.neighbors, n.Name)
-			if err := add(n, t.cfg.BGP, t, in, out); err != nil {
-				return err
-			}
-		}
+		v.adjacencies[a.neighbor.Name] = a
+		neighbors = append(neighbors, a.neighbor)
 	}
 	config := bgp.Config{Table: v.router, Log: s.log.With("vrf", v.name), Local: bgp.Local{AS: cfg.LocalAS, RouterID: number4(cfg.RouterID)}}
-	if v.stack != nil {
-		listener, err := v.stack.Listen("tcp", fmt.Sprintf(":%d", bgpPort))
+	if v.stack() != nil {
+		listener, err := v.stack().Listen("tcp", fmt.Sprintf(":%d", bgpPort))
 		if err != nil {
 			return err
 		}
-		config.Dialer, config.Listeners = stackDialer{v.stack}, []net.Listener{listener}
+		config.Dialer, config.Listeners = stackDialer{v.stack()}, []net.Listener{listener}
 	}
 	var err error
 	if v.speaker, err = bgp.New(config); err != nil {
@@ -82,10 +58,65 @@ func (s *site) openSpeaker(v *vrf) error {
 	return v.speaker.Apply(neighbors)
 }
 
+// adjacency is a neighbour and the way to it.
+type adjacency struct {
+	neighbor *bgp.Neighbor
+	// tunnel leads to it, nil for the port.
+	tunnel *tunnel
+	bfd    *BFDConfig
+	// imports and exports are the policies as they are configured, nil for the default ones.
+	imports, exports *PolicyConfig
+	in, out          router.Policy
+}
+
+// adjacenciesOf are those that a vrf is to have with the tunnels of this moment.
+func (s *site) adjacenciesOf(v *vrf) (all []*adjacency) {
+	add := func(c *NeighborConfig, t *tunnel, neighbors func(exports bool) []*bgp.Neighbor) {
+		in, out := v.policies(c)
+		for _, n := range neighbors(out != nil) {
+			all = append(all, &adjacency{neighbor: n, tunnel: t, bfd: v.session(c).BFD, imports: cmp.Or(c.Import, v.bgp.Import),
+				exports: cmp.Or(c.Export, v.bgp.Export), in: in, out: out})
+		}
+	}
+	for i := range v.bgp.Neighbors {
+		c := &v.bgp.Neighbors[i]
+		add(c, nil, func(exports bool) []*bgp.Neighbor { return []*bgp.Neighbor{v.neighborOnPort(c, exports)} })
+	}
+	for _, t := range s.allTunnels() {
+		if t.vrf == v && t.client == "" && t.routing.BGP != nil {
+			add(t.routing.BGP, t, func(exports bool) []*bgp.Neighbor { return v.neighborsBehind(t.routing, exports) })
+		}
+	}
+	return all
+}
+
+// enter makes an adjacency known to the router, and has BFD watch it.
+func (s *site) enter(v *vrf, a *adjacency) error {
+	if a.bfd != nil {
+		if err := s.watchNeighbor(v, a); err != nil {
+			return err
+		}
+	}
+	return v.router.SetNeighbor(a.router(v))
+}
+
+// router is the adjacency as the router has it.
+func (a *adjacency) router(v *vrf) router.Neighbor {
+	return router.Neighbor{Name: a.neighbor.Name, Via: a.via(v), Import: a.in, Export: a.out}
+}
+
+// via is where the neighbour's routes lead.
+func (a *adjacency) via(v *vrf) *route.Via {
+	if a.tunnel != nil {
+		return a.tunnel.via
+	}
+	return v.out
+}
+
 // policies are a neighbour's: its own, else the vrf's, else what policy.Default says within our own AS, and nothing beyond
 // (RFC 8212).
 func (v *vrf) policies(c *NeighborConfig) (in, out router.Policy) {
-	local := cmp.Or(c.LocalAS, v.cfg.BGP.LocalAS)
+	local := cmp.Or(c.LocalAS, v.bgp.LocalAS)
 	pick := func(d policy.Direction, own, common *PolicyConfig) router.Policy {
 		if own = cmp.Or(own, common); own != nil {
 			p, _ := own.compile(policy.Options{Direction: d, With: route.BGP, LocalAS: local}) // checked before
@@ -96,7 +127,7 @@ func (v *vrf) policies(c *NeighborConfig) (in, out router.Policy) {
 		}
 		return policy.Default(d, true)
 	}
-	return pick(policy.Import, c.Import, v.cfg.BGP.Import), pick(policy.Export, c.Export, v.cfg.BGP.Export)
+	return pick(policy.Import, c.Import, v.bgp.Import), pick(policy.Export, c.Export, v.bgp.Export)
 }
 
 // session is how the session with a neighbour is held.
@@ -104,7 +135,7 @@ func (v *vrf) session(c *NeighborConfig) *BGPSession {
 	if c.Session != nil {
 		return c.Session
 	}
-	return &v.cfg.BGP.Session
+	return &v.bgp.Session
 }
 
 // neighbor is what all neighbours of a vrf have in common.
@@ -126,7 +157,7 @@ func (v *vrf) neighbor(c *NeighborConfig, exports bool) *bgp.Neighbor {
 func (v *vrf) neighborOnPort(c *NeighborConfig, exports bool) *bgp.Neighbor {
 	n := v.neighbor(c, exports)
 	n.Name = cmp.Or(n.Name, c.Address.String())
-	for _, a := range v.cfg.BGP.Addresses {
+	for _, a := range v.bgp.Addresses {
 		hop, family := &n.NextHop6, message.IPv6Unicast
 		if a.Is4() {
 			hop, family = &n.NextHop4, message.IPv4Unicast
@@ -239,9 +270,9 @@ func (s *site) leave() {
 		left = append(left, done)
 		go func() {
 			defer close(done)
-			ctx, cancel := context.WithTimeout(context.Background(), v.cfg.BGP.Drain+time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), v.bgp.Drain+time.Second)
 			defer cancel()
-			v.speaker.Leave(ctx, "the engine is shut down", v.cfg.BGP.Drain)
+			v.speaker.Leave(ctx, "the engine is shut down", v.bgp.Drain)
 		}()
 	}
 	for _, done := range left {
@@ -289,8 +320,8 @@ func (s *site) neighborStatus(v *vrf, n *bgp.Status) NeighborStatus {
 	if n.Negotiated != nil {
 		st.HoldTime = n.Negotiated.Hold
 	}
-	if v.watch != nil {
-		for _, b := range v.watch.manager.Sessions() {
+	if w := v.watch.Load(); w != nil {
+		for _, b := range w.manager.Sessions() {
 			if b.Peer == n.Address {
 				st.BFD = b.State.String()
 			}

@@ -1,6 +1,7 @@
 package warren
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 
 // site is a configuration come to life: what one Run has opened.
 type site struct {
+	// cfg is what it was built after. What Apply changes since is in the parts that it made of it.
 	cfg     *Config
 	log     *slog.Logger
 	tap     *capture.Writer
@@ -29,15 +31,20 @@ type site struct {
 	queues  int
 	started time.Time
 
-	// mu guards what the parts of run tell.
+	// changing is held by who applies another configuration, and guards part, which begins a part of a site that runs: nil before
+	// and when it leaves. begun is closed when it runs.
+	changing sync.Mutex
+	part     func(run func(context.Context) error)
+	begun    chan struct{}
+
+	// mu guards what the parts of run tell, and while the site runs kernels, tunnels, templates and wireguard.
 	mu sync.Mutex
 
 	underlays []dataplane.Underlay
 	kernels   []*kernelTable
 	policies  []kernel.PolicyRouting
 	vrfs      []*vrf
-	// tunnels change while the site runs, when clients come and go: mu guards them then. templates are what clients are made
-	// after.
+	// tunnels change when clients come and go, and with the configuration. templates are what clients are made after.
 	tunnels, templates []*tunnel
 	// keying is IKE, nil where no tunnel wants it.
 	keying *keying
@@ -53,9 +60,11 @@ type site struct {
 
 // tunnel is one tunnel of the site.
 type tunnel struct {
-	cfg   *TunnelConfig
-	index uint32
-	vrf   *vrf
+	cfg *TunnelConfig
+	// routing is cfg, or a later one that has other routes or another neighbour: of whoever holds site.changing.
+	routing *TunnelConfig
+	index   uint32
+	vrf     *vrf
 	// sealer is what the plane has of it: one of the two behind it, the other is nil.
 	sealer
 	ipsec *ipsec.Tunnel
@@ -73,8 +82,6 @@ type tunnel struct {
 	// troubles are the reasons for which nothing is to be routed into the tunnel; mu guards them.
 	mu       sync.Mutex
 	troubles map[string]bool
-	// neighbors are the names of the BGP neighbours behind it.
-	neighbors []string
 	// client is who the peer is, where the tunnel was made for one that came by itself.
 	client string
 }
@@ -94,7 +101,7 @@ const maxAutoWorkers = 8
 // until all stands every packet is dropped. Nothing stays open if it fails.
 func build(e *Engine) (_ *site, err error) {
 	cfg, log := e.cfg, e.log
-	s := &site{cfg: cfg, log: log, tap: e.tap, queues: cfg.Workers, senders: map[dataplane.Underlay]dataplane.Sender{}, started: time.Now()}
+	s := &site{cfg: cfg, log: log, tap: e.tap, queues: cfg.Workers, senders: map[dataplane.Underlay]dataplane.Sender{}, begun: make(chan struct{}), started: time.Now()}
 	if s.queues == 0 {
 		s.queues = min(maxAutoWorkers, max(1, runtime.GOMAXPROCS(0)/2))
 	}
@@ -235,6 +242,27 @@ func (s *site) allTunnels() []*tunnel {
 	return slices.Clone(s.tunnels)
 }
 
+// allTemplates are the templates of this moment.
+func (s *site) allTemplates() []*tunnel {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.templates)
+}
+
+// devices are WireGuard's of this moment.
+func (s *site) devices() []*wgDevice {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.wireguard)
+}
+
+// add takes up a tunnel that stands.
+func (s *site) add(t *tunnel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tunnels = append(slices.Clip(s.tunnels), t)
+}
+
 // anyAddresses returns the unspecified address of each family that a peer has.
 func (s *site) anyAddresses() []netip.Addr {
 	var v4, v6 bool
@@ -255,18 +283,18 @@ func (s *site) anyAddresses() []netip.Addr {
 
 // fitPorts gives ports whose MTU was not configured the least of their tunnels'.
 func (s *site) fitPorts() {
-	for i, v := range s.vrfs {
-		port := s.cfg.VRFs[i].Port
+	for _, v := range s.vrfs {
+		port := v.cfg.Port
 		if v.port == nil || port.TUN != nil && port.TUN.MTU != 0 || port.Netstack != nil && port.Netstack.MTU != 0 {
 			continue
 		}
 		mtu := 0
-		for _, t := range s.tunnels {
+		for _, t := range s.allTunnels() {
 			if t.vrf == v && (mtu == 0 || t.InnerMTU() < mtu) {
 				mtu = t.InnerMTU()
 			}
 		}
-		if mtu == 0 {
+		if mtu == 0 || mtu == v.port.MTU() {
 			continue
 		}
 		if err := v.port.(interface{ SetMTU(int) error }).SetMTU(mtu); err != nil {
@@ -277,7 +305,7 @@ func (s *site) fitPorts() {
 
 // release forgets the tunnels, when no worker uses them any more.
 func (s *site) release() {
-	for _, d := range s.wireguard {
+	for _, d := range s.devices() {
 		if d.uapi != nil {
 			if err := d.uapi.Close(); err != nil {
 				s.log.Warn("socket for wg is not removed", "error", err)

@@ -21,6 +21,7 @@ import (
 //	GET /v1/routes?prefix=P  []RouteStatus
 //	GET /v1/bgp              []NeighborStatus
 //	POST /v1/tunnels/NAME/up, down, rekey   with ?child=C for one child
+//	POST /v1/reload          reads the configuration again, and answers when it is applied
 //	POST /v1/forwards?listen=A&to=B[&protocol=P&vrf=V&max_connections=N&idle_timeout=T]  ForwardStatus, for as long as the request is open
 //	GET /v1/explain?source=A&destination=B[&vrf=V]  []Explanation
 //
@@ -105,6 +106,7 @@ func (e *Engine) controlHandler() http.Handler {
 		}
 		writeJSON(w, http.StatusOK, struct{}{})
 	})
+	mux.HandleFunc("POST /v1/reload", e.controlReload)
 	mux.HandleFunc("POST /v1/forwards", e.controlForward)
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()

@@ -122,8 +122,8 @@ func (s *site) mtuOf(v *vrf, name string) int {
 	if v.port != nil && v.out.Name == name {
 		return v.port.MTU()
 	}
-	if v.stack != nil {
-		return v.stack.MTU()
+	if v.stack() != nil {
+		return v.stack().MTU()
 	}
 	return 0
 }

@@ -21,8 +21,10 @@ type Forward struct {
 	cfg    ForwardConfig
 	vrf    string
 	inside bool // the stack listens, and the host connects
-	log    *slog.Logger
-	addr   netip.AddrPort
+	// lasting says that it is configured, and not there for who asked for it.
+	lasting bool
+	log     *slog.Logger
+	addr    netip.AddrPort
 	// Of the two that listen one is set. dial connects on the other side.
 	listener net.Listener
 	packets  net.PacketConn
@@ -209,6 +211,13 @@ func (fs *forwards) leave() {
 	}
 }
 
+// configured are those of the configuration.
+func (fs *forwards) configured() []*Forward {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(fs.all), func(f *Forward) bool { return !f.lasting })
+}
+
 func (fs *forwards) status() []ForwardStatus {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -222,11 +231,11 @@ func (fs *forwards) status() []ForwardStatus {
 // stacks are those that the site has.
 func (s *site) stacks() (all []stackAddrs) {
 	for _, v := range s.vrfs {
-		if v.stack == nil {
+		if v.stack() == nil {
 			continue
 		}
 		a := stackAddrs{vrf: v.name}
-		for _, p := range v.stack.Addresses() {
+		for _, p := range v.stack().Addresses() {
 			a.addrs = append(a.addrs, p.Addr())
 		}
 		all = append(all, a)
@@ -241,6 +250,7 @@ func (s *site) openForwards() error {
 		if err != nil {
 			return err
 		}
+		f.lasting = true
 		if err := s.forwards.add(f, false); err != nil {
 			return err
 		}
@@ -257,7 +267,7 @@ func (s *site) openForward(cfg ForwardConfig) (*Forward, error) {
 	f := &Forward{cfg: cfg, vrf: stack.vrf, inside: inside, done: make(chan struct{}), forget: func() {}}
 	f.log = s.log.With("forward", cfg.Listen, "to", cfg.To, "protocol", cfg.Protocol)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	port := s.vrfNamed(stack.vrf).stack
+	port := s.vrfNamed(stack.vrf).stack()
 	var err error
 	if inside {
 		f.dial = new(net.Dialer).DialContext

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/warrenvpn/warren/dataplane/port/tun"
@@ -18,7 +21,38 @@ import (
 type kernelTable struct {
 	key   kernelKey
 	table *kernel.Table
-	vrfs  []*vrf
+
+	// mu guards what changes with the configuration. learned is what the kernel's routes are, for vrfs whose policy changes.
+	mu      sync.Mutex
+	vrfs    []*vrf
+	learned map[netip.Prefix]kernel.Learned
+}
+
+// learn hands on what the kernel's routes are.
+func (t *kernelTable) learn(news []kernel.Learned) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range news {
+		if n.Withdrawn {
+			delete(t.learned, n.Prefix)
+		} else {
+			t.learned[n.Prefix] = n
+		}
+	}
+	for _, v := range t.vrfs {
+		v.router.Learn(news)
+	}
+}
+
+// join has a vrf exchange routes with the kernel from now on. It is told all that was learned before.
+func (t *kernelTable) join(v *vrf, side router.KernelConfig) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v.router.SetKernel(side)
+	v.router.Learn(slices.Collect(maps.Values(t.learned)))
+	if !slices.Contains(t.vrfs, v) {
+		t.vrfs = append(t.vrfs, v)
+	}
 }
 
 // kernelKey tells tables apart. Two in one namespace with the same protocol number would take each other's routes for what a
@@ -34,7 +68,7 @@ type kernelKey struct {
 func (s *site) openKernel() error {
 	for i := range s.cfg.VRFs {
 		cfg := &s.cfg.VRFs[i]
-		protect := s.protectedBy(cfg)
+		protect := s.cfg.protectedBy(cfg)
 		if cfg.Port.TUN == nil || cfg.Kernel == nil && len(protect) == 0 && s.cfg.WireGuard == nil { // wg(8) may add what is to be protected
 			continue
 		}
@@ -58,29 +92,27 @@ func (s *site) kernelOf(cfg *VRFConfig) (*kernelTable, error) {
 		c = new(KernelConfig)
 	}
 	key := kernelKey{cfg.Port.TUN.NetNS, c.table(), c.Protocol}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, t := range s.kernels {
 		if t.key == key {
 			return t, nil
 		}
 	}
-	t := &kernelTable{key: key}
+	t := &kernelTable{key: key, learned: map[netip.Prefix]kernel.Learned{}}
 	var err error
 	t.table, err = kernel.New(kernel.Config{Namespace: key.netns, TableID: key.table, Protocol: c.Protocol, Metric: c.Metric, Keep: c.Keep,
-		Learn: func(news []kernel.Learned) {
-			for _, v := range t.vrfs {
-				v.router.Learn(news)
-			}
-		}})
+		Learn: t.learn})
 	if err != nil {
 		return nil, err
 	}
-	s.kernels = append(s.kernels, t)
+	s.kernels = append(slices.Clip(s.kernels), t)
 	return t, nil
 }
 
 // protectedBy are the prefixes that must never leave a vrf's host in the clear: those that the configuration leads into
 // tunnels, and those that it names. The default routes are not among them unless named, or in a table of ours: a host has others.
-func (s *site) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
+func (c *Config) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
 	seen := map[netip.Prefix]bool{}
 	add := func(p netip.Prefix) {
 		if p = p.Masked(); !seen[p] {
@@ -91,8 +123,8 @@ func (s *site) protectedBy(cfg *VRFConfig) (all []netip.Prefix) {
 	for _, p := range cfg.Protect {
 		add(p)
 	}
-	for i := range s.cfg.Tunnels {
-		t := &s.cfg.Tunnels[i]
+	for i := range c.Tunnels {
+		t := &c.Tunnels[i]
 		if t.VRF != cfg.Name {
 			continue
 		}
@@ -126,6 +158,12 @@ func (t *TunnelConfig) into() (all []netip.Prefix) {
 	return all
 }
 
+// run keeps the table until ctx ends.
+func (t *kernelTable) run(ctx context.Context) error {
+	t.table.Settled()
+	return t.table.Run(ctx)
+}
+
 // joinKernel begins the exchange of a vrf with the kernel, when its port is there.
 func (s *site) joinKernel() error {
 	for _, v := range s.vrfs {
@@ -137,29 +175,31 @@ func (s *site) joinKernel() error {
 		if err != nil {
 			return err
 		}
-		side := router.KernelConfig{Port: v.out}
-		if c.Export != nil {
-			side.Table = t.table
-			side.Export, _ = c.Export.compile(policy.Options{Direction: policy.Export, With: route.Kernel}) // checked before
-		}
-		if c.Import != nil {
-			side.Import, _ = c.Import.compile(policy.Options{Direction: policy.Import, With: route.Kernel})
-		}
-		v.router.SetKernel(side)
-		t.vrfs = append(t.vrfs, v)
+		t.join(v, c.side(v, t))
 	}
 	return nil
 }
 
-// runKernels keeps the kernel's tables until ctx ends, and then takes our routes out of them.
-func (s *site) runKernels(ctx context.Context) error {
-	ended := make(chan error, len(s.kernels))
-	for _, t := range s.kernels {
-		t.table.Settled()
-		go func() { ended <- t.table.Run(ctx) }()
+// side is what a vrf exchanges with the kernel. Where it exports nothing the table yet takes out what it was told before.
+func (c *KernelConfig) side(v *vrf, t *kernelTable) router.KernelConfig {
+	side := router.KernelConfig{Port: v.out, Table: t.table}
+	if c.Export != nil {
+		side.Export, _ = c.Export.compile(policy.Options{Direction: policy.Export, With: route.Kernel}) // checked before
+	}
+	if c.Import != nil {
+		side.Import, _ = c.Import.compile(policy.Options{Direction: policy.Import, With: route.Kernel})
+	}
+	return side
+}
+
+// runKernels keeps some of the kernel's tables until ctx ends, and then takes our routes out of them.
+func (s *site) runKernels(ctx context.Context, tables []*kernelTable) error {
+	ended := make(chan error, len(tables))
+	for _, t := range tables {
+		go func() { ended <- t.run(ctx) }()
 	}
 	var errs []error
-	for range s.kernels {
+	for range tables {
 		errs = append(errs, <-ended)
 	}
 	return errors.Join(append(errs, s.closePolicyRouting())...)

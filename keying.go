@@ -196,7 +196,7 @@ func (k *keying) Release(spi uint32) { k.s.gateway.ReleaseSPI(spi) }
 // run drives the machine until ctx ends.
 func (k *keying) run(ctx context.Context) error {
 	defer close(k.ended)
-	for _, t := range slices.Concat(k.s.allTunnels(), k.s.templates) {
+	for _, t := range slices.Concat(k.s.allTunnels(), k.s.allTemplates()) {
 		if t.cfg.IPsec != nil && t.cfg.IPsec.IKE != nil {
 			if err := k.begin(t); err != nil {
 				return fmt.Errorf("tunnel %q: %w", t.cfg.Name, err)

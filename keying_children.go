@@ -330,7 +330,7 @@ func (k *keying) look() {
 func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
 	cfg := *template.cfg
 	cfg.Name = fmt.Sprintf("%s[%d]", template.cfg.Name, a.Number)
-	t := &tunnel{cfg: &cfg, vrf: template.vrf, troubles: map[string]bool{}, client: a.RemoteID.String()}
+	t := &tunnel{cfg: &cfg, routing: &cfg, vrf: template.vrf, troubles: map[string]bool{}, client: a.RemoteID.String()}
 	if err := k.s.addIPsec(t, nil); err != nil {
 		return err
 	}
@@ -373,6 +373,7 @@ func (k *keying) farewell(c *client) {
 		}
 	}
 	k.s.mu.Unlock()
+	k.forgetHeld(t)
 	t.ipsec.Close()
 	k.s.plane.RemoveTunnel(t.index)
 }

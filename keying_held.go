@@ -1,6 +1,7 @@
 package warren
 
 import (
+	"slices"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -47,6 +48,11 @@ func (k *keying) releaseDue(now time.Time) {
 		k.back = k.back[1:]
 		k.inject(b.tunnel, b.held)
 	}
+}
+
+// forgetHeld lets go what was held back for a tunnel that goes: its index may be another's soon.
+func (k *keying) forgetHeld(t *tunnel) {
+	k.back = slices.DeleteFunc(k.back, func(b heldBack) bool { return b.tunnel == t })
 }
 
 func (k *keying) inject(t *tunnel, held []dataplane.Held) {

@@ -19,14 +19,19 @@ type keepUp struct {
 
 // keepers are the children that are to be kept up.
 func (s *site) keepers() (all []*keepUp) {
-	for _, t := range s.tunnels {
-		if t.cfg.IPsec == nil || t.cfg.IPsec.IKE == nil {
-			continue
-		}
-		for i := range t.cfg.IPsec.IKE.Children {
-			if c := &t.cfg.IPsec.IKE.Children[i]; c.KeepUp > 0 {
-				all = append(all, &keepUp{tunnel: t, child: c, since: time.Now()})
-			}
+	for _, t := range s.allTunnels() {
+		all = append(all, t.keepers()...)
+	}
+	return all
+}
+
+func (t *tunnel) keepers() (all []*keepUp) {
+	if t.ipsec == nil || t.cfg.IPsec.IKE == nil {
+		return nil
+	}
+	for i := range t.cfg.IPsec.IKE.Children {
+		if c := &t.cfg.IPsec.IKE.Children[i]; c.KeepUp > 0 {
+			all = append(all, &keepUp{tunnel: t, child: c, since: time.Now()})
 		}
 	}
 	return all

@@ -31,7 +31,7 @@ func (s *site) status() *Status {
 	for _, u := range s.underlays {
 		st.Underlays = append(st.Underlays, UnderlayStatus{Name: u.Name(), Local: u.Local()})
 	}
-	for _, d := range s.wireguard {
+	for _, d := range s.devices() {
 		for _, u := range d.sockets() {
 			st.Underlays = append(st.Underlays, UnderlayStatus{Name: u.Name(), Local: u.Local()})
 		}

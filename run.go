@@ -33,7 +33,8 @@ func (s *site) run(ctx context.Context) error {
 		})
 	}
 	part(func(ctx context.Context) error { s.tick(ctx); return nil })
-	part(s.runKernels)
+	kernels := s.kernels
+	part(func(ctx context.Context) error { return s.runKernels(ctx, kernels) })
 	if s.keying != nil {
 		part(s.keying.run)
 	}
@@ -44,12 +45,19 @@ func (s *site) run(ctx context.Context) error {
 		if v.speaker != nil {
 			part(v.speaker.Run)
 		}
-		if v.watch != nil {
-			part(v.watch.run)
+		if w := v.watch.Load(); w != nil {
+			part(w.run)
 		}
 	}
 	s.forwards.start()
+	s.changing.Lock()
+	s.part = part
+	s.changing.Unlock()
+	close(s.begun)
 	<-ctx.Done()
+	s.changing.Lock() // what is being applied is applied first
+	s.part = nil
+	s.changing.Unlock()
 	s.forwards.leave() // while peers can still be told
 	s.leave()
 	if s.keying != nil {

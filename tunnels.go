@@ -27,13 +27,15 @@ type ivKeeper struct {
 
 // openTunnel makes a tunnel and notes its routes. Keys given by hand are there at once; others come when the site runs.
 func (s *site) openTunnel(cfg *TunnelConfig) error {
-	t := &tunnel{cfg: cfg, vrf: s.vrfNamed(cfg.VRF), troubles: map[string]bool{}}
+	t := &tunnel{cfg: cfg, routing: cfg, vrf: s.vrfNamed(cfg.VRF), troubles: map[string]bool{}}
 	if cfg.WireGuard != nil {
 		return s.openPeer(t)
 	}
 	if cfg.IPsec.any() {
-		s.templates = append(s.templates, t)
-		t.routeTemplate()
+		s.mu.Lock()
+		s.templates = append(slices.Clip(s.templates), t)
+		s.mu.Unlock()
+		t.routeLocal() // nothing leads to its networks before a client comes that has them
 		return nil
 	}
 	path, err := s.path(cfg.IPsec)
@@ -43,15 +45,17 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 	if err := s.addIPsec(t, path); err != nil {
 		return err
 	}
-	s.tunnels = append(s.tunnels, t)
 	if cfg.IPsec.Static != nil {
 		if err := t.keyByHand(s); err != nil {
+			t.Close()
+			s.plane.RemoveTunnel(t.index)
 			return err
 		}
 	} else if !t.trapped() {
 		t.troubles[noSA] = true
 		t.vrf.router.SetUp(t.via, false)
 	}
+	s.add(t)
 	t.routeTunnel()
 	return nil
 }
@@ -169,17 +173,15 @@ func selectors(cfg []SelectorConfig) []ipsec.Selector {
 
 // routeTunnel notes the routes that a tunnel brings: those configured, the other ends of its point-to-point pairs, and
 // where its selectors name networks, the remote ones into the tunnel and the local ones out through the port. What leads into
-// the tunnel is protected: without the tunnel it is refused.
+// the tunnel is among refusedIn: without the tunnel it is refused.
 func (t *tunnel) routeTunnel() {
 	v := t.vrf
 	for _, r := range t.cfg.Routes {
 		v.offer(r.Prefix, route.Path{Peer: t.static, Via: t.via, Weight: uint16(r.Weight)})
-		v.protect(r.Prefix)
 	}
 	for _, p := range t.cfg.Addresses {
 		if !p.IsSingleIP() { // our own end is not behind the tunnel
 			v.offer(p, route.Path{Peer: t.connected, Via: t.link})
-			v.protect(p)
 		}
 	}
 	if t.cfg.IPsec == nil {
@@ -187,7 +189,6 @@ func (t *tunnel) routeTunnel() {
 	}
 	for _, p := range networksOf(t.cfg.IPsec.remoteTS()) {
 		v.offer(p, route.Path{Peer: t.selectors, Via: t.via})
-		v.protect(p)
 	}
 	t.routeLocal()
 }
@@ -198,19 +199,8 @@ func (t *tunnel) routeLocal() {
 		return
 	}
 	for _, p := range networksOf(t.cfg.IPsec.localTS()) {
-		t.vrf.offer(p, route.Path{Peer: t.vrf.static, Via: t.vrf.out, Preference: behindPort})
+		t.vrf.offer(p, t.vrf.behind(behindPort))
 	}
-}
-
-// routeTemplate is routeTunnel of a template: nothing leads to its networks before a client comes that has them.
-func (t *tunnel) routeTemplate() {
-	for _, r := range t.cfg.Routes {
-		t.vrf.protect(r.Prefix)
-	}
-	for _, p := range networksOf(t.cfg.IPsec.remoteTS()) {
-		t.vrf.protect(p)
-	}
-	t.routeLocal()
 }
 
 // networksOf are the networks that selectors name.
@@ -221,6 +211,47 @@ func networksOf(all []SelectorConfig) (ps []netip.Prefix) {
 		}
 	}
 	return ps
+}
+
+// behind is a route out through the port; the preference of static ones if that is 0.
+func (v *vrf) behind(preference uint32) route.Path {
+	return route.Path{Peer: v.static, Via: v.out, Preference: preference}
+}
+
+// refusedIn are the prefixes of a vrf that are refused where no tunnel leads to them: all that the configuration leads into tunnels,
+// and the networks of their pairs.
+func (c *Config) refusedIn(vrf string) (all []netip.Prefix) {
+	for i := range c.Tunnels {
+		t := &c.Tunnels[i]
+		if t.VRF != vrf {
+			continue
+		}
+		for _, p := range t.into() {
+			if p.Bits() > 0 || t.IPsec == nil || t.leads(p) {
+				all = append(all, p.Masked())
+			}
+		}
+		if t.IPsec != nil && t.IPsec.any() {
+			continue // it has no pairs, its clients have addresses
+		}
+		for _, p := range t.Addresses {
+			if !p.IsSingleIP() {
+				all = append(all, p.Masked())
+			}
+		}
+	}
+	return distinct(all)
+}
+
+// leads says whether a route of the configuration's leads a prefix into the tunnel.
+func (t *TunnelConfig) leads(p netip.Prefix) bool {
+	return slices.ContainsFunc(t.Routes, func(r RouteConfig) bool { return r.Prefix == p })
+}
+
+// distinct sorts prefixes and leaves each out that is there twice.
+func distinct(all []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
 
 // behindPort is the preference of what local selectors say: less than that of any route into a tunnel.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/capture"
@@ -27,18 +28,25 @@ type vrf struct {
 	addrs  []netip.Prefix
 	// out leads out through the port, own to the engine's own stack.
 	out, own *route.Via
-	// stack is the port itself where that is a stack. Otherwise it stands beside the port and holds the addresses of tunnels
-	// and of BGP; nil where there are none.
-	stack *netstack.Port
-	// speaker speaks BGP, nil for none.
-	speaker *bgp.Speaker
+	// hosts is the port itself where that is a stack. Otherwise it stands beside the port and holds the addresses of tunnels
+	// and of BGP; nil where there are none. owned are these: of whoever holds site.changing.
+	hosts atomic.Pointer[netstack.Port]
+	owned []netip.Addr
+	// speaker speaks BGP, nil for none. bgp is how, and adjacencies are with whom, by name: of whoever holds site.changing.
+	speaker     *bgp.Speaker
+	bgp         *BGPConfig
+	adjacencies map[string]*adjacency
 	// watch is BFD, nil for none.
-	watch *watch
+	watch atomic.Pointer[watch]
 	// connected and static offer what the configuration says of the port, local the engine's own ends of tunnels.
 	connected, static, local *route.Peer
 	// offers wait until everything stands.
-	offers    []router.Change
+	offers []router.Change
+	// protected are the prefixes that the configuration has refused where nothing leads to them. Whoever holds site.changing
+	// changes it, holding also the mu of all WireGuard devices.
 	protected []netip.Prefix
+	// guarded are those that the kernel refuses likewise: of whoever holds site.changing.
+	guarded []netip.Prefix
 }
 
 // openVRF opens a routing domain and its port.
@@ -51,7 +59,7 @@ func (s *site) openVRF(cfg *VRFConfig) error {
 	if err != nil {
 		return err
 	}
-	v := &vrf{name: cfg.Name, cfg: cfg, vrf: dv}
+	v := &vrf{name: cfg.Name, cfg: cfg, vrf: dv, bgp: cfg.BGP}
 	v.connected = &route.Peer{Source: route.Connected, Name: cfg.Name}
 	v.local = &route.Peer{Source: route.Connected, Name: cfg.Name, Local: true}
 	v.static = &route.Peer{Source: route.Static, Name: cfg.Name}
@@ -101,15 +109,21 @@ func (s *site) openPort(v *vrf) (behind []netip.Prefix, err error) {
 		v.kind, v.addrs, behind = "netstack", n.Addresses, n.Routes
 		v.out = &route.Via{Name: v.name}
 		v.own = v.out
-		v.stack, err = netstack.New(netstack.Config{Name: v.name, Addresses: n.Addresses, MTU: n.MTU, Forwarding: n.Forwarding,
+		stack, failed := netstack.New(netstack.Config{Name: v.name, Addresses: n.Addresses, MTU: n.MTU, Forwarding: n.Forwarding,
 			Queues: s.queues, Logger: s.log})
-		v.port = v.stack
+		if err = failed; err == nil {
+			v.hosts.Store(stack)
+		}
+		v.port = stack
 	}
 	if err != nil {
 		v.port = nil
 	}
 	return behind, err
 }
+
+// stack is the engine's own in the vrf, nil for none.
+func (v *vrf) stack() *netstack.Port { return v.hosts.Load() }
 
 // addPort gives a port to the plane, with hosts on its far side. The port is closed if that fails.
 func (s *site) addPort(v *vrf, port dataplane.Port, hosts []netip.Addr) (number int, err error) {
@@ -144,33 +158,37 @@ func (s *site) openStacks() error {
 	return nil
 }
 
-func (s *site) openStack(v *vrf, own []netip.Addr) (err error) {
+func (s *site) openStack(v *vrf, own []netip.Addr) error {
 	hosts := make([]netip.Prefix, len(own))
 	for i, a := range own {
 		hosts[i] = hostPrefix(a)
 	}
-	if v.stack != nil {
+	if stack := v.stack(); stack != nil {
 		for _, p := range hosts {
-			if err := v.stack.AddAddress(p); err != nil {
+			if err := stack.AddAddress(p); err != nil {
 				return err
 			}
+			v.owned = append(v.owned, p.Addr())
 		}
 		return nil
 	}
-	if v.stack, err = netstack.New(netstack.Config{Name: v.name + " stack", Addresses: hosts, Logger: s.log}); err != nil {
-		return err
-	}
-	number, err := s.addPort(v, v.stack, own)
+	stack, err := netstack.New(netstack.Config{Name: v.name + " stack", Addresses: hosts, Logger: s.log})
 	if err != nil {
 		return err
 	}
-	v.own = &route.Via{Name: v.stack.Name(), Hop: dataplane.PortHop(number)}
+	number, err := s.addPort(v, stack, own)
+	if err != nil {
+		return err
+	}
+	v.own = &route.Via{Name: stack.Name(), Hop: dataplane.PortHop(number)}
+	v.owned = slices.Clone(own)
+	v.hosts.Store(stack)
 	return nil
 }
 
 // ownAddresses are the engine's own in a vrf, beside those of its port.
 func (s *site) ownAddresses(v *vrf) (own []netip.Addr) {
-	for _, t := range s.tunnels {
+	for _, t := range s.allTunnels() {
 		if t.vrf != v {
 			continue
 		}
@@ -192,12 +210,10 @@ func (v *vrf) offer(p netip.Prefix, path route.Path) {
 	v.offers = append(v.offers, router.Change{Prefix: p.Masked(), Path: path})
 }
 
-// protect notes a prefix that is refused where nothing leads to it.
-func (v *vrf) protect(p netip.Prefix) { v.protected = append(v.protected, p.Masked()) }
-
 // enterRoutes lets packets go.
 func (s *site) enterRoutes() error {
 	for _, v := range s.vrfs {
+		v.protected, v.guarded = s.cfg.refusedIn(v.name), s.cfg.protectedBy(v.cfg)
 		v.router.Protect(v.protected...)
 		v.router.Offer(v.offers...)
 		v.offers = nil

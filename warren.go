@@ -23,8 +23,13 @@ type Engine struct {
 	network Network
 	// lookup finds the addresses of peers' names, nil for the system's resolver.
 	lookup LookupFunc
+	// reload reads the configuration again and applies it, nil where nobody can.
+	reload func() error
 	// tap records packets at ports and underlays, if it is set.
 	tap *capture.Writer
+
+	// applying lets one configuration be applied at a time.
+	applying sync.Mutex
 
 	mu   sync.Mutex
 	site *site
@@ -173,8 +178,8 @@ func (e *Engine) stack(ctx context.Context) (*netstack.Port, error) {
 		return nil, err
 	}
 	for _, v := range s.vrfs {
-		if v.stack != nil {
-			return v.stack, nil
+		if v.stack() != nil {
+			return v.stack(), nil
 		}
 	}
 	return nil, errors.New("no vrf has a stack of its own: give one `port: {netstack: {addresses: [...]}}`")

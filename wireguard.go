@@ -37,6 +37,10 @@ type wgDevice struct {
 	device  *wireguard.Device
 	// uapi serves wg(8), nil for nobody.
 	uapi *uapi.Server
+	// owner is the tunnel whose own the device is, nil for the one that is shared. stop ends run, which closes ended.
+	owner *TunnelConfig
+	stop  chan struct{}
+	ended chan struct{}
 
 	// mu guards what wg(8) may change while the engine runs.
 	mu        sync.Mutex
@@ -50,7 +54,7 @@ type wgDevice struct {
 // openWireGuard opens the devices.
 func (s *site) openWireGuard(e *Engine) error {
 	if w := s.cfg.WireGuard; w != nil {
-		if _, err := s.openDevice(e, sharedDevice, w); err != nil {
+		if err := s.openDevice(e, nil, w); err != nil {
 			return fmt.Errorf("wireguard: %w", err)
 		}
 	}
@@ -59,15 +63,20 @@ func (s *site) openWireGuard(e *Engine) error {
 		if t.WireGuard == nil || t.WireGuard.Own == nil {
 			continue
 		}
-		if _, err := s.openDevice(e, t.Name, t.WireGuard.Own); err != nil {
+		if err := s.openDevice(e, t, t.WireGuard.Own); err != nil {
 			return fmt.Errorf("tunnel %q: %w", t.Name, err)
 		}
 	}
 	return nil
 }
 
-func (s *site) openDevice(e *Engine, name string, cfg *WireGuardConfig) (d *wgDevice, err error) {
-	d = &wgDevice{s: s, name: name, cfg: cfg, network: e.network, lookup: e.lookup, log: s.log.With("protocol", "wireguard"), key: handshake.PrivateKey(cfg.PrivateKey),
+func (s *site) openDevice(e *Engine, owner *TunnelConfig, cfg *WireGuardConfig) (err error) {
+	name := sharedDevice
+	if owner != nil {
+		name = owner.Name
+	}
+	d := &wgDevice{s: s, name: name, owner: owner, stop: make(chan struct{}), ended: make(chan struct{}), cfg: cfg, network: e.network,
+		lookup: e.lookup, log: s.log.With("protocol", "wireguard"), key: handshake.PrivateKey(cfg.PrivateKey),
 		mark: cfg.Mark, peers: map[handshake.PublicKey]*tunnel{}}
 	if d.lookup == nil {
 		d.lookup = systemLookup(cmp.Or(cfg.Mark, s.cfg.Underlay.Mark))
@@ -75,17 +84,23 @@ func (s *site) openDevice(e *Engine, name string, cfg *WireGuardConfig) (d *wgDe
 	d.device, err = wireguard.New(wireguard.Options{PrivateKey: d.key, Logger: d.log, Peers: s.plane.Peers(),
 		KeyLog: s.export.wireGuard()})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.wireguard = append(s.wireguard, d)
-	d.underlays, err = d.open(cfg.ListenPort, cfg.Mark)
+	opened, err := d.open(cfg.ListenPort, cfg.Mark)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err = d.use(d.underlays); err != nil {
-		return nil, err
+	if err = d.use(opened); err != nil {
+		return err
 	}
-	return d, d.openUAPI()
+	d.underlays = opened
+	if err = d.openUAPI(); err != nil {
+		return errors.Join(err, d.closeSockets())
+	}
+	s.mu.Lock()
+	s.wireguard = append(slices.Clip(s.wireguard), d)
+	s.mu.Unlock()
+	return nil
 }
 
 // portTries is how often a port that is free for all addresses is looked for.
@@ -151,7 +166,17 @@ func (d *wgDevice) sockets() []dataplane.Underlay {
 
 // run does handshakes, looks up names and serves wg(8) until ctx ends.
 func (d *wgDevice) run(ctx context.Context) error {
+	defer close(d.ended)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-d.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	wg.Go(func() { d.watch(ctx) })
 	wg.Go(func() { d.serveUAPI(ctx) })
 	err := d.device.Run(ctx)
@@ -162,22 +187,38 @@ func (d *wgDevice) run(ctx context.Context) error {
 // openPeer makes the tunnel of a configured peer, with its routes.
 func (s *site) openPeer(t *tunnel) error {
 	w := t.cfg.WireGuard
-	name := sharedDevice
-	if w.Own != nil {
-		name = t.cfg.Name
+	d := s.deviceOf(t.cfg)
+	d.mu.Lock()
+	if other := d.peers[w.PublicKey]; other != nil { // it came by wg(8)
+		d.removePeer(other)
 	}
-	at := slices.IndexFunc(s.wireguard, func(d *wgDevice) bool { return d.name == name })
-	d := s.wireguard[at]
-	if err := d.addPeer(t); err != nil {
+	err := d.addPeer(t)
+	if err == nil {
+		d.peers[w.PublicKey] = t
+	}
+	d.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	d.peers[w.PublicKey] = t // nothing runs yet
-	s.tunnels = append(s.tunnels, t)
+	s.add(t)
 	t.routeTunnel()
 	if w.CryptokeyRouting {
 		for _, p := range t.cfg.AllowedIPs {
 			t.vrf.offer(p, route.Path{Peer: t.allowed, Via: t.via})
-			t.vrf.protect(p)
+		}
+	}
+	return nil
+}
+
+// deviceOf is the device that a tunnel's peer is to be of, nil if there is none.
+func (s *site) deviceOf(t *TunnelConfig) *wgDevice {
+	name := sharedDevice
+	if t.WireGuard.Own != nil {
+		name = t.Name
+	}
+	for _, d := range s.devices() {
+		if d.name == name && (d.owner != nil) == (t.WireGuard.Own != nil) {
+			return d
 		}
 	}
 	return nil

@@ -45,8 +45,8 @@ func (d *wgDevice) deviceName() string {
 
 // home is the vrf that peers belong to which come by wg(8).
 func (d *wgDevice) home() (*vrf, error) {
-	if t := d.s.tunnelConfig(d.name); d.name != sharedDevice && t != nil {
-		return d.s.vrfNamed(t.VRF), nil
+	if d.owner != nil {
+		return d.s.vrfNamed(d.owner.VRF), nil
 	}
 	name := d.cfg.VRF
 	if name == "" && len(d.s.vrfs) == 1 {
@@ -56,15 +56,6 @@ func (d *wgDevice) home() (*vrf, error) {
 		return v, nil
 	}
 	return nil, errors.New("wireguard.vrf does not say which vrf new peers belong to")
-}
-
-func (s *site) tunnelConfig(name string) *TunnelConfig {
-	for i := range s.cfg.Tunnels {
-		if s.cfg.Tunnels[i].Name == name {
-			return &s.cfg.Tunnels[i]
-		}
-	}
-	return nil
 }
 
 // serveUAPI serves wg(8) until ctx ends. The protocol asks to end when the socket's file is removed; an engine does not, it has
@@ -296,7 +287,7 @@ func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf, taken map[string]bool) err
 		cfg.WireGuard.PresharedKey = p.PresharedKey[:]
 	}
 	cfg.WireGuard.Endpoint = EndpointConfig{Addr: p.Endpoint.Addr(), Port: p.Endpoint.Port()}
-	t := &tunnel{cfg: cfg, vrf: v, troubles: map[string]bool{}}
+	t := &tunnel{cfg: cfg, routing: cfg, vrf: v, troubles: map[string]bool{}}
 	if err := d.addPeer(t); err != nil {
 		return fmt.Errorf("add peer %v: %w", key, err)
 	}

@@ -70,6 +70,7 @@ privilege. Try "warren demo" first: three sites in one process.`,
 	root.AddCommand(newRun(), newCheck(), newDemo())
 	root.AddCommand(newStatus(), newTunnels(), newSAs(), newRoutes(), newBGP(), newExplain(), newDrops(), newForward())
 	root.AddCommand(newTunnelCommands()...)
+	root.AddCommand(newReload())
 	root.AddCommand(newImport())
 	root.AddCommand(newKeyCommands()...)
 	for _, c := range root.Commands() {

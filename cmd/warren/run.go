@@ -30,14 +30,20 @@ func run(cmd *cobra.Command, file, socket string) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: cfg.LogLevel()}))
+	signals, stop := hangups()
+	defer stop()
+	level := new(slog.LevelVar)
+	level.Set(cfg.LogLevel())
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+	again := &reloader{file: file, log: log, level: level}
 	for _, w := range cfg.Warnings {
 		log.Warn(w.String())
 	}
-	eng, err := warren.New(cfg, warren.WithLogger(log))
+	eng, err := warren.New(cfg, warren.WithLogger(log), warren.WithReload(again.reload))
 	if err != nil {
 		return err
 	}
+	again.engine = eng
 	if socket == "" {
 		socket = cfg.ControlSocket()
 	}
@@ -48,12 +54,18 @@ func run(cmd *cobra.Command, file, socket string) error {
 	}
 	ctx, cancel := context.WithCancel(cmd.Context())
 	control := make(chan error, 1)
+	hung := make(chan struct{})
+	go func() {
+		defer close(hung)
+		again.onHangup(ctx, signals)
+	}()
 	go func() {
 		control <- eng.ServeControl(ctx, ln)
 		cancel()
 	}()
 	err = eng.Run(ctx)
 	cancel()
+	<-hung
 	return errors.Join(err, <-control)
 }
 

@@ -74,15 +74,20 @@ func (r *Router) SetNeighbor(n Neighbor) error {
 	return nil
 }
 
-// RemoveNeighbor forgets a neighbour whose session is over.
+// RemoveNeighbor forgets a neighbour. What a session that still ends says counts no more.
 func (r *Router) RemoveNeighbor(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := r.neighbors[name]; n != nil && n.peer != nil {
+	n := r.neighbors[name]
+	if n == nil {
+		return
+	}
+	delete(r.neighbors, name)
+	r.sessions = slices.DeleteFunc(r.sessions, func(s *session) bool { return s.neighbor == n })
+	if n.peer != nil {
 		r.rib.RemovePeer(n.peer)
 		r.flush()
 	}
-	delete(r.neighbors, name)
 }
 
 // session is an established one, and what it is to be told next.
