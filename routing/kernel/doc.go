@@ -4,7 +4,8 @@
 //
 // Reading order: table.go (Config, Table, its life), hops.go (where a route leads, and which of its devices are up),
 // place.go (what is wanted and what stands, by prefix and metric), install.go (the writer), watch.go (notifications),
-// resync.go (dumps), learn.go (routes of others), protect.go, rules.go (policy routing). Below them codec.go (messages), socket.go (netlink sockets).
+// resync.go (dumps), learn.go (routes of others), protect.go, rules.go (policy routing). Below them codec.go (messages), socket.go
+// (netlink sockets).
 //
 // # Ownership
 //
@@ -30,11 +31,11 @@
 //
 // # Choices
 //
-// The sockets are our own rather than those of vishvananda/netlink, which waits for the answer to each route and allocates
-// 64 kB for each notification: here 256 changes are one system call, only the last asks for an answer (the kernel answers
-// errors anyway), and a socket filter on the sender's port id drops the notifications of our own changes. Rules are few, and go through that library. A million routes
-// of two hops were installed in 7.7 s, adopted in 1.6 s and removed in 3.6 s, nearly all of it the kernel's own time, with
-// 143 MB of heap (BenchmarkFullTable, two cores).
+// The sockets are our own rather than those of vishvananda/netlink, which waits for the answer to each route and allocates 64
+// kB for each notification: here 256 changes are one system call, only the last asks for an answer (the kernel answers errors
+// anyway), and a socket filter on the sender's port id drops the notifications of our own changes. Rules are few, and go
+// through that library. A million routes of two hops were installed in 7.7 s, adopted in 1.6 s and removed in 3.6 s, nearly
+// all of it the kernel's own time, with 143 MB of heap (BenchmarkFullTable, two cores).
 //
 // Taking a place back goes through a socket that is heard, as it displaces what was learned meanwhile.
 //
