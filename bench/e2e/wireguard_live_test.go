@@ -222,7 +222,7 @@ func (w *wg) theirAddress() {
 	w.first(w.ia, "10.2.0.1")
 }
 
-// ourAddress: ours does. It goes on from another family, too, when that is all that is left.
+// ourAddress: ours does.
 func (w *wg) ourAddress() {
 	w.startTheirs("")
 	w.startOurs(w.config(lab.PairB4+":51820", "", ""))
