@@ -1,11 +1,13 @@
 package bgp
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"testing"
 
+	"github.com/warrenvpn/warren/routing/bgp/message"
 	"github.com/warrenvpn/warren/routing/route"
 )
 
@@ -68,5 +70,37 @@ func TestSameAttrsLooksAtEveryField(t *testing.T) {
 		if change(changed); sameAttrs(full(), changed) {
 			t.Errorf("%s makes no difference", name)
 		}
+	}
+}
+
+// TestLearnedAttrsStay: of messages that are read one after the other into the same place, those with attributes not seen
+// before must not lend them to the next.
+func TestLearnedAttrsStay(t *testing.T) {
+	p := newPeer(&Config{Local: Local{AS: 65001}}, &Neighbor{AS: 65002}, slog.New(slog.DiscardHandler), newPools())
+	p.interned = newInterner()
+	o := &message.Options{FourOctetAS: true, Families: message.FamiliesOf(message.IPv4Unicast)}
+	prefix := netip.MustParsePrefix("192.0.2.0/24")
+	rnd := rand.New(rand.NewPCG(2, 2))
+	var u message.Update
+	var meds []uint32
+	for range 300 {
+		med := 1 + uint32(rnd.IntN(40))
+		meds = append(meds, med)
+		msg, _ := message.AppendUpdate(nil, message.IPv4Unicast, &route.Attrs{MED: med, HasMED: true,
+			ASPath:  []route.Segment{{Type: route.ASSequence, ASNs: []uint32{65002, med}}},
+			NextHop: netip.MustParseAddr("192.0.2.1")}, []netip.Prefix{prefix}, o)
+		if err := message.ParseUpdate(msg[message.HeaderLength:], o, &u); err != nil {
+			t.Fatal(err)
+		}
+		p.learned(&u)
+	}
+	seen := map[*route.Attrs]bool{}
+	for i, r := range p.batch {
+		if seen[r.Attrs] = true; r.Attrs.MED != meds[i] || r.Attrs.ASPath[0].ASNs[1] != meds[i] {
+			t.Fatalf("route %d has MED %d and path %v, want %d", i, r.Attrs.MED, r.Attrs.ASPath, meds[i])
+		}
+	}
+	if len(p.batch) != len(meds) || len(seen) > 60 {
+		t.Errorf("%d routes with %d attributes, want %d with some 40", len(p.batch), len(seen), len(meds))
 	}
 }

@@ -113,6 +113,7 @@ func (p *peer) learned(u *message.Update) {
 	for _, prefix := range u.Withdrawn {
 		p.batch = append(p.batch, Route{Prefix: prefix})
 	}
+	kept := false
 	for _, reach := range u.Reach {
 		attrs := reach.Attrs
 		if p.ours(attrs) {
@@ -120,10 +121,14 @@ func (p *peer) learned(u *message.Update) {
 			attrs = nil
 		} else {
 			attrs = p.interned.intern(attrs)
+			kept = kept || attrs == reach.Attrs
 		}
 		for _, prefix := range reach.Prefixes {
 			p.batch = append(p.batch, Route{prefix, attrs})
 		}
+	}
+	if !kept {
+		u.Unused()
 	}
 }
 

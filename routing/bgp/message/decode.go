@@ -89,12 +89,7 @@ func (p *parser) decode() {
 	if !p.others && len(p.u.prefixes) == 0 || p.u.Treatment == TreatAsWithdraw {
 		return
 	}
-	b := new(block)
-	p.attrs = &b.attrs
-	p.attrs.ASPath = b.segments[:0:1]
-	if n := len(p.value(attrASPath))/p.sizeOfAS() + len(p.value(attrCommunities))/4; n > 0 {
-		p.words = make([]uint32, 0, n)
-	}
+	p.allocate()
 	for left := p.seen[0]; left != 0; left &= left - 1 { // all that are known here are below 64
 		typ := uint8(bits.TrailingZeros64(left))
 		if typ >= attributeTypes || p.spans[typ].start == 0 || attributes[typ].decode == nil {
@@ -107,6 +102,23 @@ func (p *parser) decode() {
 	}
 	p.keepUnknown()
 	p.mandatory()
+}
+
+// allocate makes room for the attributes, or takes that of others which are unused.
+func (p *parser) allocate() {
+	u := p.u
+	if u.block == nil {
+		u.block = new(block)
+	}
+	*u.block, u.unused = block{}, false
+	p.attrs = &u.block.attrs
+	p.attrs.ASPath = u.block.segments[:0:1]
+	// The numbers may be kept: not much more room than they need.
+	n := len(p.value(attrASPath))/p.sizeOfAS() + len(p.value(attrCommunities))/4
+	if cap(u.words) < n || cap(u.words) > n+8 {
+		u.words = make([]uint32, 0, n)
+	}
+	p.words = u.words
 }
 
 // mandatory checks RFC 7606 section 3 d and the first AS of the path (RFC 4271 section 6.3).

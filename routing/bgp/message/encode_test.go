@@ -127,7 +127,11 @@ func TestAllocations(t *testing.T) {
 			want float64
 			run  func()
 		}{
-			"parse":          {2, func() { must(t, ParseUpdate(msg[HeaderLength:], benchOptions, &u)) }},
+			"parse": {2, func() { must(t, ParseUpdate(msg[HeaderLength:], benchOptions, &u)) }},
+			"parse again": {0, func() {
+				u.Unused()
+				must(t, ParseUpdate(msg[HeaderLength:], benchOptions, &u))
+			}},
 			"parse withdraw": {0, func() { must(t, ParseUpdate(gone[HeaderLength:], benchOptions, &u)) }},
 			"append":         {0, func() { AppendUpdate(buf, f, attrs, prefixes, benchOptions) }},
 			"withdraw":       {0, func() { AppendWithdraw(buf, f, prefixes) }},

@@ -50,6 +50,9 @@ func (p *parser) value(typ uint8) []byte {
 func ParseUpdate(body []byte, o *Options, u *Update) error {
 	u.Withdrawn, u.Reach, u.prefixes = u.Withdrawn[:0], u.Reach[:0], u.prefixes[:0]
 	u.EndOfRIB, u.Treatment, u.Problem = 0, Accepted, ""
+	if !u.unused {
+		u.block, u.words = nil, nil
+	}
 	u.parser = parser{o: o, u: u}
 	return u.parser.update(body)
 }

@@ -65,4 +65,13 @@ type Update struct {
 
 	prefixes []netip.Prefix // backs Reach
 	parser   parser
+
+	// block and words are what Attrs were last made of, and are to be again if unused.
+	block  *block
+	words  []uint32
+	unused bool
 }
+
+// Unused says that nobody keeps Attrs of Reach: because they are known already, as of nearly all messages of a neighbour that
+// announces a table prefix by prefix. The next ParseUpdate may then use their memory again.
+func (u *Update) Unused() { u.unused = true }

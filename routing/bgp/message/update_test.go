@@ -257,3 +257,37 @@ func TestAS4AggregatorDecides(t *testing.T) {
 		}
 	}
 }
+
+// TestUnused: attributes that somebody keeps stay as they are, whatever is done with others.
+func TestUnused(t *testing.T) {
+	r := seeded(t)
+	type pair struct{ attrs, want *route.Attrs }
+	var kept []pair
+	var u Update
+	for range 2000 {
+		o := &Options{FourOctetAS: true, IBGP: true, Families: bothFamilies}
+		f := bothFamilies.List()[r.IntN(2)]
+		msg, _ := AppendUpdate(nil, f, randomAttrs(r, f, o), randomPrefixes(r, f, 1), o)
+		if r.IntN(8) == 0 {
+			msg, _ = AppendWithdraw(nil, f, randomPrefixes(r, f, 1))
+		}
+		var fresh Update
+		must(t, ParseUpdate(body(t, msg, TypeUpdate), o, &fresh))
+		must(t, ParseUpdate(body(t, msg, TypeUpdate), o, &u))
+		for i := range u.Reach {
+			if got, want := u.Reach[i].Attrs, fresh.Reach[i].Attrs; !reflect.DeepEqual(got, want) {
+				t.Fatalf("parsed %+v, and at first %+v", got, want)
+			}
+		}
+		if len(u.Reach) == 0 || coin(r) {
+			u.Unused()
+			continue
+		}
+		kept = append(kept, pair{u.Reach[0].Attrs, fresh.Reach[0].Attrs})
+	}
+	for _, k := range kept {
+		if !reflect.DeepEqual(k.attrs, k.want) {
+			t.Fatalf("%+v became %+v", k.want, k.attrs)
+		}
+	}
+}
