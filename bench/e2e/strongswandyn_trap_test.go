@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,11 @@ import (
 // begin, one that the answering end seals with the fresh SA may overtake its answer.
 func firstPackets(ways int) func(ctx context.Context, p *keyedPair) error {
 	return func(ctx context.Context, p *keyedPair) error {
+		for _, e := range []*keyed{p.a, p.b}[:ways] {
+			if err := p.routed(ctx, e); err != nil {
+				return err
+			}
+		}
 		begin := time.Now()
 		both := []lab.Direction{{From: p.a.inside, To: p.b.inside, Src: p.a.inner, Dst: p.b.inner, Count: 1},
 			{From: p.b.inside, To: p.a.inside, Src: p.b.inner, Dst: p.a.inner, Count: 1}}
@@ -35,6 +41,20 @@ func firstPackets(ways int) func(ctx context.Context, p *keyedPair) error {
 		}
 		return nil
 	}
+}
+
+// routed waits until an end's kernel has the route into the tunnel, without which nothing is trapped.
+func (p *keyedPair) routed(ctx context.Context, e *keyed) error {
+	if !e.ours {
+		return nil
+	}
+	return lab.WaitFor(ctx, "the kernel's route", func() error {
+		out, err := e.inside.Run(ctx, "ip", "route", "get", p.other(e).inner.String())
+		if err == nil && !strings.Contains(out, "warren0") {
+			err = errors.New(out)
+		}
+		return err
+	})
 }
 
 // becomeOne is the same over a line on which both begin before they hear of each other; what is too much goes by itself.
