@@ -174,6 +174,7 @@ func (k *keying) childUp(sa *ike.ChildSA) {
 	}
 	t := live.tunnel
 	t.inOrder(live.child)
+	k.routeAgreed(t, sa)
 	t.alive(noSA)
 	k.log.Info("child SA is up", "tunnel", sa.Peer, "child", sa.Name, "suite", sa.Suite, "esn", sa.ESN, "udp", sa.Encap,
 		"local", fmt.Sprint(sa.Local), "remote", fmt.Sprint(sa.Remote))
@@ -339,8 +340,11 @@ func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
 	for _, addr := range a.Leased.Addresses {
 		c.offers = append(c.offers, router.Change{Prefix: hostPrefix(addr), Path: route.Path{Peer: t.selectors, Via: t.via}})
 	}
-	if len(c.offers) == 0 {
-		c.offers = t.behind()
+	for _, r := range t.cfg.Routes {
+		if len(a.Leased.Addresses) > 0 {
+			break // a client that was lent an address is a host, and has no networks
+		}
+		c.offers = append(c.offers, router.Change{Prefix: r.Prefix.Masked(), Path: route.Path{Peer: t.static, Via: t.via, Weight: uint16(r.Weight)}})
 	}
 	t.vrf.router.Offer(c.offers...)
 	k.s.mu.Lock()
@@ -349,15 +353,19 @@ func (k *keying) welcome(template *tunnel, a *ike.IKEUp) error {
 	return nil
 }
 
-// behind are the routes to the networks that a client's template has.
-func (t *tunnel) behind() (all []router.Change) {
-	for _, r := range t.cfg.Routes {
-		all = append(all, router.Change{Prefix: r.Prefix.Masked(), Path: route.Path{Peer: t.static, Via: t.via, Weight: uint16(r.Weight)}})
+// routeAgreed routes what is behind a client into its tunnel: the networks that were agreed on for a child, which may be fewer than
+// the template has. Everything is not routed to a client unless the template's routes say so.
+func (k *keying) routeAgreed(t *tunnel, sa *ike.ChildSA) {
+	if k.clients[sa.Number] == nil {
+		return
 	}
-	for _, p := range networksOf(t.cfg.IPsec.remoteTS()) {
-		all = append(all, router.Change{Prefix: p.Masked(), Path: route.Path{Peer: t.selectors, Via: t.via}})
+	var changes []router.Change
+	for _, p := range message.PrefixesOf(sa.Remote) {
+		if p.Bits() > 0 {
+			changes = append(changes, router.Change{Prefix: p, Path: route.Path{Peer: t.selectors, Via: t.via}})
+		}
 	}
-	return all
+	t.vrf.router.Offer(changes...)
 }
 
 // farewell takes a client's tunnel away.
