@@ -556,3 +556,39 @@ func sayAndHear(t *testing.T, c net.Conn) {
 		t.Fatalf("%q, %v", got, err)
 	}
 }
+
+// TestApplyTemplate: a tunnel for whoever comes is added to a running engine, lets one in, and takes him away when it goes.
+func TestApplyTemplate(t *testing.T) {
+	sites, _, _ := reloadSites(t)
+	hub := strings.Replace(byIKE(5, ""), "remote: 192.0.2.%[2]d", "remote: any", 1)
+	hub = strings.Replace(hub, "      start_action: trap\n", "", 1)
+	e := startReload(t, sites)
+	reached(t, e, 2)
+	before := identity(t, e[1], "ike")
+	sites[1].tunnels["anyone"] = hub
+	sites[1].apply(t, e[1])
+	sites[0].tunnels["hub"] = byIKE(5, "")
+	sites[0].apply(t, e[0])
+	if err := ping(t, e[0], "10.2.5.1", 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	clients := func() (n int) {
+		for _, s := range e[1].Status().Tunnels {
+			if s.Client != "" {
+				n++
+			}
+		}
+		return n
+	}
+	if n := clients(); n != 1 {
+		t.Errorf("%d clients, want 1", n)
+	}
+	delete(sites[1].tunnels, "anyone")
+	sites[1].apply(t, e[1])
+	if n := clients(); n != 0 {
+		t.Errorf("%d clients of a tunnel that is gone", n)
+	}
+	if is := identity(t, e[1], "ike"); is != before {
+		t.Errorf("the other tunnel was %s, is %s", before, is)
+	}
+}
