@@ -80,6 +80,15 @@ func (w *wg) refused(dst string) {
 	})
 }
 
+// protected says whether the kernel refuses a prefix where no route of ours leads there.
+func (w *wg) protected(prefix string, want bool) {
+	w.t.Helper()
+	out := w.run(w.ia, "ip", "route", "show", "type", "unreachable", prefix)
+	if (out != "") != want {
+		w.t.Errorf("%s is protected: %q, want %v", prefix, out, want)
+	}
+}
+
 // TestWG: wg(8) shows a running engine and changes it, and what it changes takes effect on what goes through.
 func TestWG(t *testing.T) {
 	w := newWG(t)
@@ -87,9 +96,6 @@ func TestWG(t *testing.T) {
 	c, d := w.other("c", "198.51.100.2/24", "10.3.0.1", "10.9.0.1"), w.other("d", "203.0.113.2/24", "10.4.0.1", "10.9.0.1")
 	w.startTheirs("")
 	w.startOurs(w.config(lab.PairB4+":51820", "", ""))
-	for _, n := range []string{"10.3.0.0/16", "10.4.0.0/16", "10.9.0.0/16"} {
-		w.must(w.ia.IP("route", "add", n, "dev", "warren0")) // so that it is ours to refuse
-	}
 	w.first(w.ia, "10.2.0.1")
 
 	w.wgShows()
@@ -133,6 +139,7 @@ func (w *wg) wgPeers(c, d *wgOther) {
 	w.onlyTo("10.3.0.1", c)
 	w.onlyTo("10.9.0.1", c)
 	w.onlyTo("10.4.0.1", d)
+	w.protected("10.4.0.0/16", true)
 
 	// 10.9.0.0/16 goes over to d, and then a part of it back to c.
 	w.wg("", "set", w.device, "peer", d.key.Public, "allowed-ips", "10.4.0.0/16,10.9.0.0/16")
@@ -157,6 +164,8 @@ func (w *wg) wgPeers(c, d *wgOther) {
 
 	w.wg("", "set", w.device, "peer", d.key.Public, "remove")
 	w.refused("10.4.0.1")
+	w.protected("10.4.0.0/16", false)
+	w.protected("10.3.0.0/16", true)
 	if st, err := w.client.Status(w.ctx); err != nil || len(st.Tunnels) != 2 {
 		w.t.Errorf("%d tunnels: %v", len(st.Tunnels), err)
 	}
