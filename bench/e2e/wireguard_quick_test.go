@@ -177,8 +177,17 @@ func TestQuickDefaultRoute(t *testing.T) {
 			t.Error("an answer when the engine was killed")
 		}
 	}
+	w.run(w.a, "sysctl", "-q", "-w", "net.ipv4.conf.eth0.rp_filter=1")
 	start()
+	if log := w.warren.Log(); !strings.Contains(log, "rp_filter is 1") || !strings.Contains(log, "eth0") {
+		t.Errorf("no warning of a strict filter:\n%s", log)
+	}
+	if w.arrives(w.a, distant[0]) {
+		t.Error("a strict filter accepts what the warning says it does not")
+	}
+	w.run(w.a, "sysctl", "-q", "-w", "net.ipv4.conf.eth0.rp_filter=2")
 	for _, dst := range distant {
+		w.reach(w.a, dst)
 		w.first(w.a, dst)
 	}
 	if now := w.pingsSeen(street); now != inClear {
