@@ -1,9 +1,11 @@
 package warren
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/warrenvpn/warren/routing/bgp"
 	"github.com/warrenvpn/warren/routing/bgp/message"
@@ -34,8 +36,14 @@ func (r *reload) leaveNeighbors() {
 			delete(v.adjacencies, name)
 		}
 		r.fail(v.speaker.Apply(stay))
+		ctx, cancel := context.WithTimeout(context.Background(), partingTime)
+		v.speaker.Parted(ctx)
+		cancel()
 	}
 }
+
+// partingTime bounds how long neighbours are told that they are such no more, before their tunnels go.
+const partingTime = time.Second
 
 // adjacenciesAfter are those that a vrf will have with the tunnels that stay.
 func (r *reload) adjacenciesAfter(v *vrf) []*adjacency {

@@ -87,10 +87,11 @@ func TestApplyBGP(t *testing.T) {
 	if n := session(t, e[0], "peer"); !n.Since.Equal(since) {
 		t.Error("the session of the other tunnel was begun anew")
 	}
-	for i, s := range sites {
-		delete(s.tunnels, "peer")
-		s.apply(t, e[i])
-	}
+	delete(sites[0].tunnels, "peer")
+	sites[0].apply(t, e[0])
+	eventually(t, "the neighbour hears that it is one no more", 4*time.Second, func() bool { return session(t, e[1], "peer").State != "Established" })
+	delete(sites[1].tunnels, "peer")
+	sites[1].apply(t, e[1])
 	if learned := learned("10.2.7.0/24", "more"); !learned() {
 		t.Error("what was learned from the neighbour that stays is gone, or what from the other one is not")
 	}

@@ -45,7 +45,9 @@ type Speaker struct {
 	peers map[string]*running
 	ctx   context.Context // of Run, nil before
 	ended bool
-	tasks sync.WaitGroup // peers and accept loops
+	// parting are those that were removed and may not have said so yet.
+	parting []*running
+	tasks   sync.WaitGroup // peers and accept loops
 }
 
 // running is a peer and what ends it. Nothing runs before Run.
@@ -91,6 +93,14 @@ func (s *Speaker) Apply(neighbors []*Neighbor) error {
 	if s.ended {
 		return errEnded
 	}
+	s.parting = slices.DeleteFunc(s.parting, func(r *running) bool {
+		select {
+		case <-r.done:
+			return true
+		default:
+			return false
+		}
+	})
 	keep, before := make(map[string]bool), make(map[string]*running)
 	var begin []*Neighbor
 	for _, n := range neighbors {
@@ -107,12 +117,31 @@ func (s *Speaker) Apply(neighbors []*Neighbor) error {
 			}
 			s.remove(name, r, Shutdown(subcode, ""))
 			before[name] = r
+			if s.ctx != nil {
+				s.parting = append(s.parting, r)
+			}
 		}
 	}
 	for _, n := range begin {
 		s.add(n, before[n.Name])
 	}
 	return nil
+}
+
+// Parted waits until the neighbours that Apply removed have been told so, as far as that goes, or ctx ends: who takes the way to them
+// away too waits for that.
+func (s *Speaker) Parted(ctx context.Context) {
+	s.mu.Lock()
+	parting := s.parting
+	s.parting = nil
+	s.mu.Unlock()
+	for _, r := range parting {
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 var errEnded = errors.New("the speaker has ended")
