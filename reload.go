@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -235,6 +234,3 @@ func within(some, all []netip.Prefix) bool {
 		return !slices.ContainsFunc(all, func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) })
 	})
 }
-
-// sortedNames are the keys of a set of names.
-func sortedNames(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }

@@ -79,16 +79,6 @@ func (w *wg) run(h *lab.Host, program string, args ...string) string {
 	return out
 }
 
-// says runs the program against the engine.
-func (w *wg) says(args ...string) string {
-	w.t.Helper()
-	out, err := exec.CommandContext(w.ctx, w.program, append(args, "--socket", filepath.Join(w.dir, "w.sock"))...).CombinedOutput()
-	if err != nil {
-		w.t.Errorf("warren %v: %v\n%s", args, err, out)
-	}
-	return string(out)
-}
-
 // startTheirs starts wireguard-go with a peer that has our networks. endpoint is empty where we speak first.
 func (w *wg) startTheirs(endpoint string) {
 	w.t.Helper()

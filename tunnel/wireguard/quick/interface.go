@@ -38,9 +38,9 @@ func isHook(name string) bool {
 const (
 	wantKey = "44 characters of base64, as of wg genkey or wg genpsk"
 
-	whyHook  = "this engine runs no commands"
-	whyDNS   = "this engine does not change the system's resolver"
-	whySave  = "this engine does not write its configuration"
+	whyHook = "this engine runs no commands"
+	whyDNS  = "this engine does not change the system's resolver"
+	whySave = "this engine does not write its configuration"
 )
 
 func (p *parser) interfaceSetting(here at, value string) {
