@@ -121,9 +121,12 @@ func (k *checker) session(path keyPath, s *BGPSession) {
 		k.fail(path.to("connect_retry"), "a time from 1s to 1h", "%v is out of range", s.ConnectRetry)
 	}
 	if b := s.BFD; b != nil {
-		for key, d := range map[string]time.Duration{"min_tx": b.MinTx, "min_rx": b.MinRx} {
-			if d < 10*time.Millisecond || d > time.Minute {
-				k.fail(path.to("bfd", key), "a time from 10ms to 1m", "%v is out of range", d)
+		for _, t := range []struct {
+			key   string
+			value time.Duration
+		}{{"min_tx", b.MinTx}, {"min_rx", b.MinRx}} {
+			if t.value < 10*time.Millisecond || t.value > time.Minute {
+				k.fail(path.to("bfd", t.key), "a time from 10ms to 1m", "%v is out of range", t.value)
 			}
 		}
 		k.between(path.to("bfd", "multiplier"), b.Multiplier, 1, 255)

@@ -114,7 +114,9 @@ func tooDeep(tokens token.Tokens) *token.Token {
 		case token.MappingStartType, token.SequenceStartType:
 			flow++
 		case token.MappingEndType, token.SequenceEndType:
-			flow = max(0, flow-1)
+			flow, inLine = max(0, flow-1), 0
+		case token.CollectEntryType: // a comma: what follows is beside, not within
+			inLine = 0
 		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType, token.AnchorType, token.TagType:
 			inLine++
 		}

@@ -2,6 +2,7 @@ package warren
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -249,10 +250,20 @@ func TestConfigMistakes(t *testing.T) {
 	}
 }
 
+// manyPools are so many pools on one line.
+func manyPools(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("p%d: {addresses: [10.%d.0.0/16]}", i, i))
+	}
+	return strings.Join(all, ", ")
+}
+
 func TestParseConfigTakesWhatItSays(t *testing.T) {
 	tests := []struct{ name, yaml, want string }{
 		{"empty", "", ""},
 		{"a comment", "# nothing\n", ""},
+		{"many keys on one line", "log: {level: info}\npools: {" + manyPools(40) + "}\n", ""},
 		{"keys without values", "vrfs:\ntunnels:\ndefaults:\n", ""},
 		{"no mapping", "just text", "this is a single value"},
 		{"two documents", "vrfs: {}\n---\nvrfs: {}\n", "a second document begins here"},
