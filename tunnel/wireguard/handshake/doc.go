@@ -5,7 +5,7 @@
 //
 // Reading order: device.go (a Device, its peers and what it is given), action.go (what it wants done), peer.go (a Peer and
 // what the transport tells of it), session.go (a handshake from begin to end, and the rotation), timers.go; then prepare.go
-// (the part of the work that may be done beside others), noise.go, cookie.go, limit.go, message.go and key.go.
+// (the part of the work that may be done beside others), noise.go, curve.go, cookie.go, limit.go, message.go and key.go.
 //
 //	message | now | what the packet path saw        Device        Actions: Send, Rotate, Erase, SendKeepalive, Roam, GiveUp
 //	────────────────────────────────────────>  [ Peer Peer ... ]  ────────────────────────────────────────────────────────>
@@ -23,7 +23,7 @@
 // # Concurrency
 //
 // A Device and its Peers have one owner, who makes all calls but Prepare. Prepare may be called from any goroutine: it
-// computes what a handshake message needs, about 160 µs of it for an initiation, and leaves to Commit a few. HandleMessage is
+// computes what a handshake message needs, about 140 µs of it for an initiation, and leaves to Commit a few. HandleMessage is
 // one after the other.
 //
 // # Clocks
@@ -43,7 +43,10 @@
 // no more, and what is left of a handshake when it is given up; so nothing is left for the paper's erasure after three times
 // RejectAfterTime. Erasing means the copies that are ours: those of the garbage collector and in ciphers are out of reach.
 //
-// The secret of two static keys is computed once for a peer. Noise comes from a library, which is given its keys as handles.
+// The secret of two static keys is computed once for a peer. Noise comes from a library, which is given its keys as handles and
+// X25519 from another: three products and a key pair are three quarters of what an answer costs, and where the standard library
+// takes 49 µs for a product and 45 µs for a key pair, github.com/cloudflare/circl takes 32 and 21. What remains is HMACs of BLAKE2s,
+// about 18 %.
 //
 // # Coverage
 //

@@ -1,7 +1,6 @@
 package handshake
 
 import (
-	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
@@ -48,13 +47,7 @@ func NewPresharedKey() (k PresharedKey) {
 }
 
 // Public is the public key of k.
-func (k PrivateKey) Public() PublicKey {
-	private, err := ecdh.X25519().NewPrivateKey(k[:])
-	if err != nil {
-		panic("handshake: X25519 refuses 32 octets: " + err.Error())
-	}
-	return PublicKey(private.PublicKey().Bytes())
-}
+func (k PrivateKey) Public() PublicKey { return multiplyBase(&k) }
 
 // ParseKey reads any of the keys from base64: PrivateKey(k) and so on say which it is. The error does not tell the text.
 func ParseKey(s string) (k [KeySize]byte, err error) {

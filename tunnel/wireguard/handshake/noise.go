@@ -1,7 +1,6 @@
 package handshake
 
 import (
-	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -20,7 +19,7 @@ var errUnknownPeer = errors.New("no peer has this static key")
 
 // An identity is what comes from a device's private key. It does not change.
 type identity struct {
-	private *ecdh.PrivateKey
+	private PrivateKey
 	public  PublicKey
 	door    *doorman
 }
@@ -29,12 +28,8 @@ func newIdentity(k PrivateKey) (*identity, error) {
 	if k.IsZero() {
 		return nil, fmt.Errorf("set the private key: %w", ErrNoKey)
 	}
-	private, err := ecdh.X25519().NewPrivateKey(k[:])
-	if err != nil {
-		return nil, fmt.Errorf("set the private key: %w", err)
-	}
-	public := PublicKey(private.PublicKey().Bytes())
-	return &identity{private: private, public: public, door: newDoorman(public)}, nil
+	public := k.Public()
+	return &identity{private: k, public: public, door: newDoorman(public)}, nil
 }
 
 // An exchange is Noise's cipher suite for one handshake. It computes what the handshake needs and no more: a library that is
@@ -43,16 +38,21 @@ func newIdentity(k PrivateKey) (*identity, error) {
 type exchange struct {
 	noise.CipherSuite
 	id        *identity
-	ephemeral *ecdh.PrivateKey
+	ephemeral PrivateKey
+	public    PublicKey     // of ephemeral
+	secret    [KeySize]byte // of the last exchange, which Noise has mixed in before the next
 	// shared is the secret of the two static keys. For the responder it says also whether there is such a peer, before the
 	// work for it is done.
-	shared func(PublicKey) ([]byte, error)
+	shared staticSecret
 	// untilStatic counts down the exchanges with our static key: the initiator's first and the responder's second is the one
 	// with the other's static key.
 	untilStatic int
 	hashes      [hashesAtOnce]hash.Hash
 	hashed      int
 }
+
+// staticSecret gives the secret of our static key and another.
+type staticSecret func(PublicKey) ([KeySize]byte, error)
 
 // hashesAtOnce is how many hashes are in use at the same time at the most: two for each of the four HMACs of an HKDF.
 const hashesAtOnce = 8
@@ -77,39 +77,30 @@ var (
 
 // GenerateKeypair makes the ephemeral key of this handshake.
 func (x *exchange) GenerateKeypair(io.Reader) (noise.DHKey, error) {
-	k, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		return noise.DHKey{}, err
-	}
-	x.ephemeral = k
-	return noise.DHKey{Private: ephemeralHandle, Public: k.PublicKey().Bytes()}, nil
+	x.ephemeral = NewPrivateKey()
+	x.public = x.ephemeral.Public()
+	return noise.DHKey{Private: ephemeralHandle, Public: x.public[:]}, nil
 }
 
 // DH is X25519. For a point of low order it returns random octets, not an error: on an error Noise would not take back what
 // it has mixed in so far, and a forged response would end a handshake. With them the message fails as any forged one does.
-func (x *exchange) DH(private, public []byte) ([]byte, error) {
-	k := x.ephemeral
+func (x *exchange) DH(private, public []byte) (secret []byte, err error) {
+	k := &x.ephemeral
 	if private[0] == staticHandle[0] {
-		k = x.id.private
+		k = &x.id.private
 		if x.untilStatic--; x.untilStatic == 0 {
-			return x.shared(PublicKey(public))
+			x.secret, err = x.shared(PublicKey(public))
+			return x.secret[:], err
 		}
 	}
-	secret, err := diffieHellman(k, public)
-	if err != nil {
-		secret = make([]byte, KeySize)
-		_, _ = rand.Read(secret)
+	if multiply(&x.secret, k, public) != nil {
+		_, _ = rand.Read(x.secret[:])
 	}
-	return secret, nil
+	return x.secret[:], nil
 }
 
-func diffieHellman(private *ecdh.PrivateKey, public []byte) ([]byte, error) {
-	k, err := ecdh.X25519().NewPublicKey(public)
-	if err != nil {
-		return nil, err
-	}
-	return private.ECDH(k)
-}
+// erase overwrites what is ours of the secrets of a handshake that is over.
+func (x *exchange) erase() { clear(x.ephemeral[:]); clear(x.secret[:]) }
 
 // state is a Noise handshake of WireGuard and its keys.
 type state struct {
@@ -132,8 +123,8 @@ func newState(x *exchange, initiator bool, remote []byte) (state, error) {
 }
 
 // initiate begins a handshake with a peer.
-func initiate(id *identity, to PublicKey, secret []byte, at tai64n.Timestamp) (s state, out [noiseInitiate]byte, err error) {
-	x := &exchange{id: id, untilStatic: 1, shared: func(PublicKey) ([]byte, error) { return secret, nil }}
+func initiate(id *identity, to PublicKey, secret [KeySize]byte, at tai64n.Timestamp) (s state, out [noiseInitiate]byte, err error) {
+	x := &exchange{id: id, untilStatic: 1, shared: func(PublicKey) ([KeySize]byte, error) { return secret, nil }}
 	if s, err = newState(x, true, to[:]); err != nil {
 		return s, out, err
 	}
@@ -142,7 +133,7 @@ func initiate(id *identity, to PublicKey, secret []byte, at tai64n.Timestamp) (s
 }
 
 // readInitiation reads the first message. shared is asked for the secret that we share with whoever claims to have sent it.
-func readInitiation(id *identity, in *[noiseInitiate]byte, shared func(PublicKey) ([]byte, error)) (s state, at tai64n.Timestamp, err error) {
+func readInitiation(id *identity, in *[noiseInitiate]byte, shared staticSecret) (s state, at tai64n.Timestamp, err error) {
 	if s, err = newState(&exchange{id: id, untilStatic: 2, shared: shared}, false, nil); err != nil {
 		return s, at, err
 	}
@@ -226,6 +217,6 @@ func (e EphemeralKeys) KeyLog() string {
 // ephemeralKeys are the keys of a handshake with a peer.
 func (s state) ephemeralKeys(remote PublicKey, psk PresharedKey) EphemeralKeys {
 	return EphemeralKeys{
-		Static: PrivateKey(s.x.id.private.Bytes()), Ephemeral: PrivateKey(s.x.ephemeral.Bytes()), Remote: remote, Preshared: psk,
+		Static: s.x.id.private, Ephemeral: s.x.ephemeral, Remote: remote, Preshared: psk,
 	}
 }

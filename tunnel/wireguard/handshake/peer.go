@@ -176,6 +176,7 @@ func (p *Peer) end() {
 // forget gives up the handshake that we began.
 func (p *Peer) forget() {
 	if p.begun != nil {
+		p.begun.state.x.erase()
 		p.device.release(p.begun.index)
 		p.begun = nil
 	}

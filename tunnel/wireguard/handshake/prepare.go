@@ -90,12 +90,13 @@ func (m *Prepared) admit(d *Device, id *identity, now time.Time, b []byte) {
 // replaying one costs little, and again by Commit, since others may be at it.
 func (d *Device) answer(now time.Time, id *identity, in *Initiation) (*answer, Drop) {
 	var p *Peer
-	s, at, err := readInitiation(id, &in.Noise, func(k PublicKey) ([]byte, error) {
+	s, at, err := readInitiation(id, &in.Noise, func(k PublicKey) (secret [KeySize]byte, err error) {
 		if p = d.Peer(k); p == nil {
-			return nil, errUnknownPeer
+			return secret, errUnknownPeer
 		}
 		return p.secretWith(id)
 	})
+	defer s.x.erase()
 	if errors.Is(err, errUnknownPeer) {
 		return nil, UnknownPeer
 	}
@@ -131,15 +132,15 @@ func (p *Peer) repeated(now time.Time, at tai64n.Timestamp) Drop {
 }
 
 // secretWith is the secret of the peer's static key and ours.
-func (p *Peer) secretWith(id *identity) ([]byte, error) {
+func (p *Peer) secretWith(id *identity) ([KeySize]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.secretOf != id {
-		secret, err := diffieHellman(id.private, p.public[:])
-		if err != nil {
-			return nil, err
+		if err := multiply(&p.secret, &id.private, p.public[:]); err != nil {
+			p.secretOf = nil
+			return p.secret, err
 		}
-		p.secret, p.secretOf = [KeySize]byte(secret), id
+		p.secretOf = id
 	}
-	return append([]byte(nil), p.secret[:]...), nil
+	return p.secret, nil
 }

@@ -97,6 +97,7 @@ func (d *Device) commitResponse(now time.Time, m Response, from netip.AddrPort) 
 		return BadHandshake
 	}
 	k := &Keypair{SendKey: keys.send, RecvKey: keys.receive, LocalIndex: m.Receiver, RemoteIndex: m.Sender, Initiator: true, Created: now}
+	p.begun.state.x.erase()
 	p.begun = nil // its index is the keypair's now
 	d.do(Roam{Peer: p, From: from})
 	p.cameIn(now, false)
