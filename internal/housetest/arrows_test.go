@@ -41,8 +41,9 @@ var arrows = []arrow{
 		"dataplane/internal/..."},
 		tests: []string{"dataplane/..."}},
 
-	// Each kind of tunnel stands alone; the IKE machine emits plain values and does not know what they will key.
-	{from: "tunnel", to: []string{"dataplane", "dataplane/packet", "dataplane/wire", "dataplane/counter", "esp/..."},
+	// Each kind of tunnel stands alone, and shares tunnel/outer; the IKE machine emits plain values and does not know what they
+	// will key.
+	{from: "tunnel", to: []string{"dataplane", "dataplane/packet", "dataplane/wire", "dataplane/counter", "esp/...", "tunnel/outer"},
 		tests: []string{"dataplane/...", "routing/fib"}},
 	{from: "tunnel/ike", to: []string{"tunnel/ike/..."}},
 
@@ -159,6 +160,10 @@ func TestArrowsMeanWhatTheDesignSays(t *testing.T) {
 		{"tunnel/ipsec/tunnel.go", "esp", true},
 		{"tunnel/ipsec/tunnel.go", "dataplane/port/tun", false},
 		{"tunnel/ipsec/tunnel.go", "tunnel/ike", false},
+		{"tunnel/ipsec/tunnel.go", "tunnel/outer", true},
+		{"tunnel/ipsec/tunnel.go", "tunnel/wireguard", false},
+		{"tunnel/outer/mtu.go", "tunnel/ipsec", false},
+		{"tunnel/ike/machine.go", "tunnel/outer", false},
 		{"tunnel/ike/machine.go", "esp", false},
 		{"tunnel/ike/machine.go", "dataplane", false},
 		{"tunnel/ike/machine.go", "tunnel/ike/message", true},

@@ -3,7 +3,7 @@
 //
 // Reading order: gateway.go (one Gateway serves all ESP tunnels of an engine: it is the data plane's Opener), tunnel.go (a
 // Tunnel, its children and its path: the cold side), seal.go and open.go (the packet path, both ways), selector.go,
-// mtu.go (path MTU, its floors and its decay).
+// mtu.go (how large a packet may be).
 //
 // # Concurrency
 //
@@ -14,7 +14,8 @@
 // # RFC coverage
 //
 // RFC 4301: section 5.1 (outbound: the first child whose selectors match; none: the packet is discarded), 5.2 (inbound:
-// the inner packet must match the SA's selectors), 8 (path MTU, DF). RFC 3948 section 2 (ESP in UDP; the keepalives are
-// sent here and swallowed by the underlay). RFC 6040 (ECN, normal mode). RFC 2983 section 4 (DSCP copied out, not in).
-// Not done: transport mode, tunnels that copy DSCP in, bypass and discard policies (routes say that).
+// the inner packet must match the SA's selectors), 8.1 (DF), 8.2 (path MTU, by package outer). RFC 3948 section 2 (ESP in UDP;
+// the keepalives are sent here and swallowed by the underlay). RFC 6040 (ECN, normal mode; on the way in by package outer).
+// RFC 2983 section 4 (DSCP copied out, not in). Not done: transport mode, tunnels that copy DSCP in, bypass and discard
+// policies (routes say that).
 package ipsec

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/tunnel/outer"
 )
 
 // Gateway is the inbound half of all ESP tunnels of an engine: the SPI table, and what workers need to open with it. It is
@@ -25,11 +25,11 @@ type Gateway struct {
 	// scratch is indexed by worker; each makes its own when it first needs it.
 	scratch [dataplane.MaxWorkers]*scratch
 
-	mu sync.Mutex
-	// outbound finds the tunnels that may have sealed a frame which an ICMP error quotes: by outbound SPI, which peers
-	// choose and which therefore need not be unique.
-	outbound map[uint32][]*Tunnel
-	tunnels  map[*Tunnel]struct{}
+	// outbound finds tunnels by outbound SPI.
+	outbound outer.Senders[*Tunnel]
+
+	mu      sync.Mutex
+	tunnels map[*Tunnel]struct{}
 }
 
 // Options for a gateway.
@@ -47,7 +47,7 @@ type Options struct {
 
 // NewGateway returns a gateway without tunnels.
 func NewGateway(o Options) *Gateway {
-	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, control: o.Control, outbound: map[uint32][]*Tunnel{}, tunnels: map[*Tunnel]struct{}{}}
+	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, control: o.Control, tunnels: map[*Tunnel]struct{}{}}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -79,14 +79,8 @@ func (g *Gateway) PathError(u dataplane.Underlay, e *dataplane.PathError) {
 	if len(e.Quote) < 4 || e.MTU == 0 {
 		return
 	}
-	spi := binary.BigEndian.Uint32(e.Quote)
-	g.mu.Lock()
-	candidates := slices.Clone(g.outbound[spi])
-	g.mu.Unlock()
-	for _, t := range candidates {
-		if p := t.path.Load(); p != nil && p.Underlay == u && p.Remote.Addr() == e.Remote.Addr() {
-			t.lowerMTU(e.MTU)
-		}
+	for _, t := range g.outbound.Quoted(binary.BigEndian.Uint32(e.Quote), u, e) {
+		t.lowerMTU(e.MTU)
 	}
 }
 
@@ -102,25 +96,6 @@ func (g *Gateway) Tick(send func(dataplane.Frame)) {
 	g.mu.Unlock()
 	for _, t := range tunnels {
 		t.tick(now, send)
-	}
-}
-
-// claim and disclaim record that a tunnel seals with an outbound SPI.
-func (g *Gateway) claim(t *Tunnel, spi uint32) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.outbound[spi] = append(g.outbound[spi], t)
-}
-
-func (g *Gateway) disclaim(t *Tunnel, spi uint32) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	ts := g.outbound[spi]
-	if i := slices.Index(ts, t); i >= 0 {
-		ts = slices.Delete(ts, i, i+1)
-	}
-	if g.outbound[spi] = ts; len(ts) == 0 {
-		delete(g.outbound, spi)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/tunnel/outer"
 )
 
 // The way of datagrams into clear packets, in the order of the functions of this file:
@@ -119,7 +120,7 @@ func (c *inChild) accept(datagram []byte, off, n int, tos uint8, out *packet.Bat
 	case !c.match.all(p.Info.Version) && !c.match.inbound(&p.Info):
 		r = packet.SelectorIn
 	case tos&3 != 0:
-		r = congestion(p, tos)
+		r = outer.DecapECN(p, tos)
 	}
 	if r != packet.None {
 		out.Unappend()
@@ -127,17 +128,4 @@ func (c *inChild) accept(datagram []byte, off, n int, tos uint8, out *packet.Bat
 	}
 	p.Len = wire.Length(b)
 	return p.Len, packet.None
-}
-
-// congestion carries the outer header's ECN mark over to the inner one (RFC 6040 section 4.2).
-func congestion(p *packet.Packet, outer uint8) packet.Reason {
-	tos, ok := wire.DecapECN(p.Info.TOS, outer)
-	if !ok {
-		return packet.ECNInvalid
-	}
-	if tos != p.Info.TOS {
-		wire.SetTOS(p.Bytes(), tos)
-		p.Info.TOS = tos
-	}
-	return packet.None
 }

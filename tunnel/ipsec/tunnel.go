@@ -12,6 +12,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/tunnel/outer"
 )
 
 // DF says what becomes of the outer IPv4 header's don't-fragment bit (RFC 4301 section 8.1).
@@ -79,7 +80,7 @@ type Tunnel struct {
 	children []*Child
 	inbounds []*inChild
 	traps    []*trap
-	mtu      pathMTU
+	mtu      outer.MTU
 	quiet    activity
 }
 
@@ -146,10 +147,7 @@ func (t *Tunnel) setPath(p *dataplane.Path) {
 	}
 	t.gw.peers.Move(from, to)
 	t.path.Store(p)
-	t.mtu = pathMTU{}
-	if p != nil {
-		t.mtu.link = linkMTU(p, t.log)
-	}
+	t.mtu.Explore(p, t.log)
 	t.recompute()
 }
 
@@ -167,7 +165,7 @@ func (t *Tunnel) AddChild(c *Child) error {
 	if err := t.gw.insert(in); err != nil {
 		return fmt.Errorf("add child %q of tunnel %q: %w", c.Name, t.name, err)
 	}
-	t.gw.claim(t, c.Out.SPI())
+	t.gw.outbound.Add(c.Out.SPI(), t)
 	t.children = append(t.children, c)
 	t.inbounds = append(t.inbounds, in)
 	t.publish()
@@ -185,7 +183,7 @@ func (t *Tunnel) RemoveChild(c *Child) {
 	t.children, t.inbounds = slices.Delete(t.children, i, i+1), slices.Delete(t.inbounds, i, i+1)
 	t.publish()
 	t.gw.inbound.Delete(c.In.SPI())
-	t.gw.disclaim(t, c.Out.SPI())
+	t.gw.outbound.Remove(c.Out.SPI(), t)
 }
 
 // Retire has a child SA seal no more. It goes on opening what is still on the way, until it is removed.
@@ -294,8 +292,7 @@ type activity struct {
 func (t *Tunnel) tick(now time.Time, send func(dataplane.Frame)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.mtu.decay(now) {
-		t.mtu.link = linkMTU(t.path.Load(), t.log)
+	if t.mtu.Recover(t.path.Load(), now, t.log) {
 		t.recompute()
 	}
 	path := t.path.Load()

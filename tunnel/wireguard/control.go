@@ -337,7 +337,7 @@ func (p *Peer) rotate(to handshake.Keypairs) (flushed bool) {
 	for _, k := range was {
 		if k != nil && k != previous && k != current && k != next {
 			p.retire(k)
-			p.device.claims.remove(k.remote, p)
+			p.device.senders.Remove(k.remote, p)
 			p.sent += k.sent.Load()
 			p.received += k.receivedBytes()
 		}
@@ -374,7 +374,7 @@ func (p *Peer) session(k *handshake.Keypair) *keypair {
 	if !p.device.indices.Publish(k.LocalIndex, kp) {
 		return nil // it was rotated out again by the same call
 	}
-	p.device.claims.add(kp.remote, p)
+	p.device.senders.Add(kp.remote, p)
 	return kp
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/tunnel/outer"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
 
@@ -54,7 +55,9 @@ type Device struct {
 	running     atomic.Bool
 	poke        chan struct{} // has room for one
 
-	claims claims
+	// senders finds peers by the index that they chose for a session.
+	senders outer.Senders[*Peer]
+	lowered lowered
 
 	mu        sync.Mutex
 	hs        *handshake.Device
@@ -94,7 +97,6 @@ func New(o Options) (*Device, error) {
 	if o.KeyLog != nil {
 		d.log.Warn("the keys of every handshake are logged: who reads them reads all traffic, and has the private key")
 	}
-	d.claims.of = map[uint32][]*Peer{}
 	var err error
 	d.hs, err = handshake.New(handshake.Config{PrivateKey: o.PrivateKey, Indices: indices{d}, Wall: d.now, KeyLog: o.KeyLog})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/tunnel/outer"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
 
@@ -190,7 +191,7 @@ func (p *Peer) accept(datagram []byte, n int, tos uint8, out *packet.Batch) (int
 	case !p.mayHave(&c.Info):
 		r = packet.SelectorIn
 	case tos&3 != 0:
-		r = congestion(c, tos)
+		r = outer.DecapECN(c, tos)
 	}
 	if r != packet.None {
 		out.Unappend()
@@ -198,17 +199,4 @@ func (p *Peer) accept(datagram []byte, n int, tos uint8, out *packet.Batch) (int
 	}
 	c.Len = wire.Length(b)
 	return c.Len, packet.None
-}
-
-// congestion carries the outer header's ECN mark over to the inner one (RFC 6040 section 4.2).
-func congestion(p *packet.Packet, outer uint8) packet.Reason {
-	tos, ok := wire.DecapECN(p.Info.TOS, outer)
-	if !ok {
-		return packet.ECNInvalid
-	}
-	if tos != p.Info.TOS {
-		wire.SetTOS(p.Bytes(), tos)
-		p.Info.TOS = tos
-	}
-	return packet.None
 }

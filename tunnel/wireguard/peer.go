@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/tunnel/outer"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
 
@@ -60,7 +61,7 @@ type Peer struct {
 	endpoint   netip.AddrPort // the path's, or where there is no underlay for it
 	registered netip.AddrPort // in Device.peers
 	movedTold  time.Time
-	mtu        pathMTU
+	mtu        outer.MTU
 	fixedMTU   int
 
 	// What follows is Device.mu's.
@@ -243,11 +244,11 @@ func (p *Peer) movePath(path *dataplane.Path) {
 // explore registers the path with the data plane and asks the system for its MTU. The caller holds p.mu.
 func (p *Peer) explore() {
 	var to netip.AddrPort
-	p.mtu = pathMTU{}
-	if path := p.path.Load(); path != nil {
+	path := p.path.Load()
+	if path != nil {
 		to = path.Remote
-		p.mtu.link = linkMTU(path, p.log)
 	}
+	p.mtu.Explore(path, p.log)
 	p.device.peers.Move(p.registered, to)
 	p.registered = to
 	p.recompute()
