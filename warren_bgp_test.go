@@ -11,6 +11,7 @@ import (
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 const bgpSite = `
@@ -69,16 +70,7 @@ func startSite(t *testing.T, network *sim.Network, template string, i int) (*war
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, within time.Duration, holds func() bool) {
 	t.Helper()
-	deadline := time.After(within)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("not within %v: %s", within, what)
-		case <-tick.C:
-		}
-	}
+	until.True(t, what, within, holds)
 }
 
 // leadsTo says which tunnel or port an engine's route to a prefix leads to, and from which source it is.

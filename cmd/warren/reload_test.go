@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren"
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 // lockedBuffer is a log that is read while it is written.
@@ -33,17 +34,10 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// until waits for a condition.
-func until(t *testing.T, what string, holds func() bool) {
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("not in time: %s", what)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	until.True(t, what, 10*time.Second, holds)
 }
 
 // TestReload: SIGHUP and the command have a running engine read its file again. With mistakes in the file all of them are said, and the
@@ -78,13 +72,13 @@ forward:
 		}
 		return len(st.Forwards)
 	}
-	until(t, "the engine runs", func() bool { return forwards() == 1 })
+	eventually(t, "the engine runs", func() bool { return forwards() == 1 })
 
 	write(`  - {listen: "127.0.0.1:0", to: "10.2.0.1:2"}`, "log: {level: debug}")
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "SIGHUP adds a forward", func() bool { return forwards() == 2 })
+	eventually(t, "SIGHUP adds a forward", func() bool { return forwards() == 2 })
 
 	write(`  - {listen: nowhere, to: "10.2.0.1:2"}`, "workers: -7")
 	var stderr bytes.Buffer

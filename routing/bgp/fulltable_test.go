@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/bench/lab"
+	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/routing/bgp/message"
 	"github.com/warrenvpn/warren/routing/route"
 )
@@ -141,11 +142,7 @@ func toBIRD(b *testing.B, share int) {
 
 func longAwait(b *testing.B, what string, cond func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !cond(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			b.Fatalf("waited in vain for: %s", what)
-		}
-	}
+	until.True(b, what, 2*time.Minute, cond)
 }
 
 // fullConfig is a BIRD with a full table.

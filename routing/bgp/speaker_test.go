@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/routing/bgp/message"
 	"github.com/warrenvpn/warren/routing/route"
 )
@@ -22,13 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // await waits for a condition, which somebody else makes true.
 func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	until.True(t, what, 20*time.Second, cond)
 }
 
 // manyRoutes are n prefixes of both families with a few different attributes.

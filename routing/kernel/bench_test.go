@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 // BenchmarkFullTable installs, reads and removes a million routes of two next hops. One iteration is all of them.
@@ -21,11 +23,8 @@ func BenchmarkFullTable(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		for table.Stats().Standing < n {
-			if time.Since(began) > time.Minute {
-				b.Fatalf("%+v", table.Stats())
-			}
-			time.Sleep(5 * time.Millisecond)
+		if !until.Holds(time.Minute, func() bool { return table.Stats().Standing == n }) {
+			b.Fatalf("%+v", table.Stats())
 		}
 		b.ReportMetric(time.Since(began).Seconds(), "s-install")
 		var memory runtime.MemStats

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 // patience is how long a condition may take on a busy machine.
@@ -101,10 +103,8 @@ func expectIn(t testing.TB, namespace, filter string, want ...string) {
 
 func eventually(t testing.TB, condition func() bool, say func() string) {
 	t.Helper()
-	for end := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not so after %v: %s", patience, say())
-		}
+	if !until.Holds(patience, condition) {
+		t.Fatalf("not so after %v: %s", patience, say())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/routing/bgp"
 	"github.com/warrenvpn/warren/routing/bgp/message"
 	"github.com/warrenvpn/warren/routing/route"
@@ -66,11 +67,7 @@ func speak(t *testing.T, w *world, as uint32, neighbor *bgp.Neighbor, local bgp.
 
 func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-	}
+	until.True(t, what, 20*time.Second, cond)
 }
 
 // TestBetweenSpeakers: what one forwards the other does, over a real session; also after the way was dead, and while one hands

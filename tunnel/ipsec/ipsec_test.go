@@ -16,6 +16,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
 
@@ -339,13 +340,7 @@ func TestPathMTUIsLearntWithinFloorsAndForgotten(t *testing.T) {
 
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	until.True(t, what, 5*time.Second, cond)
 }
 
 func TestKeepalivesWhenSilent(t *testing.T) {

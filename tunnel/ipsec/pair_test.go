@@ -14,6 +14,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/routing/fib"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
@@ -193,19 +194,15 @@ func (h *host) next(t testing.TB) []byte {
 // dropped waits until the host has dropped n packets for the reason.
 func (h *host) dropped(t testing.TB, r packet.Reason, n uint64) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		var got uint64
-		stats := h.plane.WorkerStats()
-		for _, w := range stats {
+	var got uint64
+	until.Holds(5*time.Second, func() bool {
+		got = 0
+		for _, w := range h.plane.WorkerStats() {
 			got += w.Drops[r]
 		}
-		if got == n {
-			return
-		}
-		if got > n || time.Now().After(deadline) {
-			t.Fatalf("%d drops for %v, want %d: %v", got, r, n, stats)
-		}
-		time.Sleep(time.Millisecond)
+		return got >= n
+	})
+	if got != n {
+		t.Fatalf("%d drops for %v, want %d: %v", got, r, n, h.plane.WorkerStats())
 	}
 }

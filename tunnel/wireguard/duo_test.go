@@ -89,14 +89,11 @@ func newDuo(t testing.TB) *duo {
 	}
 	d := &duo{ends[0], ends[1]}
 	d.a.seal(t, d.a.ctx, ip("10.1.0.5", "10.2.0.5", 100, 0))
-	waitFor(t, "a session", func() bool {
-		d.pass(d.a, d.b)
-		d.pass(d.b, d.a)
-		return d.a.peer.Status().State == wireguard.Up && d.b.peer.Status().State == wireguard.Up
+	// Who says that it is up has sent all that the handshake makes it send.
+	waitFor(t, "a session, and nothing on its way", func() bool {
+		up := d.a.peer.Status().State == wireguard.Up && d.b.peer.Status().State == wireguard.Up
+		return d.pass(d.a, d.b)+d.pass(d.b, d.a) == 0 && up
 	})
-	time.Sleep(2 * time.Millisecond) // what is still to come is a keepalive
-	d.pass(d.a, d.b)
-	d.pass(d.b, d.a)
 	return d
 }
 
@@ -119,11 +116,13 @@ func initiationTo(t testing.TB, k handshake.PublicKey) []byte {
 	return said[0]
 }
 
-// pass gives to what from sent.
-func (d *duo) pass(from, to *end) {
-	for _, f := range from.sent.take() {
+// pass gives to what from sent, and says how many messages that were.
+func (d *duo) pass(from, to *end) int {
+	frames := from.sent.take()
+	for _, f := range frames {
 		to.open(to.ctx, f, from.sent.local)
 	}
+	return len(frames)
 }
 
 // open opens one datagram and returns how many packets came out.

@@ -13,6 +13,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/port/pipe"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/routing/fib"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
@@ -218,13 +219,7 @@ func (h *host) dropped(t testing.TB, r packet.Reason, n uint64) {
 
 func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	until.True(t, what, 10*time.Second, cond)
 }
 
 // contextOf returns a context of the test's own that it may end.

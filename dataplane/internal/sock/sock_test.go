@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 var (
@@ -151,16 +153,15 @@ func TestCloseWaitsForUsers(t *testing.T) {
 		defer close(done)
 		s.Close()
 	}()
-	for deadline := time.Now().Add(5 * time.Second); !u.Closed(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not told of the end")
+	until.True(t, "the user is told of the end", 5*time.Second, u.Closed)
+	until.True(t, "Close waits for the user", 5*time.Second, func() bool {
+		select {
+		case <-done:
+			t.Fatal("closed under its user")
+		default:
 		}
-	}
-	select {
-	case <-done:
-		t.Error("closed under its user")
-	case <-time.After(20 * time.Millisecond):
-	}
+		return until.Waits("sock.(*Sockets).Close", "sync.Mutex.Lock")
+	})
 	if _, err := Local(s.Queues[0]); err != nil {
 		t.Errorf("closed under its user: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 func TestOpenConfigures(t *testing.T) {
@@ -215,15 +216,14 @@ func TestCloseWakesAndRemoves(t *testing.T) {
 // waitAsleep waits until every reader holds its mutex, as it does while it is in Read.
 func waitAsleep(t *testing.T, d *Device) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
 	for _, u := range d.users {
-		for u.mu.TryLock() {
-			u.mu.Unlock()
-			if time.Now().After(deadline) {
-				t.Fatal("a reader does not read")
+		until.True(t, "a reader reads", 5*time.Second, func() bool {
+			free := u.mu.TryLock()
+			if free {
+				u.mu.Unlock()
 			}
-			time.Sleep(time.Millisecond)
-		}
+			return !free
+		})
 	}
 }
 

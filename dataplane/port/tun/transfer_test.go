@@ -20,6 +20,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 // pair is two devices in two namespaces and what joins them.
@@ -388,9 +389,5 @@ func TestQueues(t *testing.T) {
 
 func await(t testing.TB, what func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !what(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
+	until.True(t, "what the test waits for", 10*time.Second, what)
 }

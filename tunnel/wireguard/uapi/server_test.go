@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -316,11 +318,14 @@ func TestCloseWaits(t *testing.T) {
 			t.Errorf("another connection: %v", err)
 		}
 	}
-	select {
-	case <-closed:
-		t.Fatal("Close does not wait for the Device")
-	case <-time.After(100 * time.Millisecond): // as long as it takes to notice one that does not
-	}
+	until.True(t, "Close waits for the Device", 10*time.Second, func() bool {
+		select {
+		case <-closed:
+			t.Fatal("Close does not wait for the Device")
+		default:
+		}
+		return until.Waits("uapi.(*Server).Close", "sync.WaitGroup.Wait")
+	})
 	close(d.leave)
 	if err := <-closed; err != nil {
 		t.Error(err)
