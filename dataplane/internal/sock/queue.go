@@ -16,6 +16,7 @@ type Queue struct {
 	fd int
 	// other is a socket that nobody receives from but whose errors are ours too, or -1.
 	other   int
+	sleeper *wait.Sleeper
 	v6      bool
 	size    int // of a slot
 	buf     []byte
@@ -33,6 +34,7 @@ func (s *Sockets) NewQueue(i int, v6 bool, slots, size int) *Queue {
 	if i == 0 {
 		q.other = s.ClearDF
 	}
+	q.sleeper = s.waker.Sleeper(q.fd, q.other)
 	for i := range q.msgs {
 		q.iovs[i].Base = &q.buf[i*size]
 		q.iovs[i].SetLen(size)
@@ -79,7 +81,7 @@ func (q *Queue) Control(i int) []byte { return q.control[i][:q.msgs[i].Hdr.Contr
 // Wait sleeps until there may be messages, or the sockets are closed. ICMP errors wake it too: it returns them, valid
 // until the next Wait.
 func (q *Queue) Wait() ([]Error, error) {
-	events, others, err := q.s.waker.SleepTwo(q.fd, q.other)
+	events, others, err := q.sleeper.Sleep()
 	switch {
 	case errors.Is(err, wait.ErrWoken):
 		return nil, nil

@@ -3,37 +3,132 @@ package wait
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-func TestSleepSeesReadinessAndWake(t *testing.T) {
+func waker(t *testing.T) *Waker {
 	w, err := NewWaker()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	t.Cleanup(w.Close)
+	return w
+}
+
+func pipe(t *testing.T) (in, out int) {
 	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(p[0])
-	defer unix.Close(p[1])
-	if _, err := unix.Write(p[1], []byte("x")); err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { unix.Close(p[0]); unix.Close(p[1]) })
+	return p[0], p[1]
+}
+
+func put(t *testing.T, fd int) {
+	if _, err := unix.Write(fd, []byte("x")); err != nil {
+		t.Error(err)
 	}
-	n := testing.AllocsPerRun(10, func() {
-		if ev, err := w.Sleep(p[0]); err != nil || ev&unix.POLLIN == 0 {
+}
+
+// TestSleepSeesReadinessAndWake: in Go's poller, and in poll(2) once sleeps are brief.
+func TestSleepSeesReadinessAndWake(t *testing.T) {
+	w := waker(t)
+	in, out := pipe(t)
+	put(t, out)
+	s := w.Sleeper(in, -1)
+	n := testing.AllocsPerRun(3*busy, func() {
+		if ev, _, err := s.Sleep(); err != nil || ev&unix.POLLIN == 0 {
 			t.Fatal(ev, err)
 		}
 	})
 	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+	if s.briefs < busy {
+		t.Errorf("after brief sleeps only %d were", s.briefs)
+	}
 	w.Wake()
 	for range 2 {
-		if _, err := w.Sleep(p[0]); !errors.Is(err, ErrWoken) {
+		if _, _, err := s.Sleep(); !errors.Is(err, ErrWoken) {
 			t.Error(err)
+		}
+		s.briefs = 0 // and once more in Go's poller
+	}
+}
+
+// TestSleepEndsWhenSomethingComes: each of many packets wakes a sleeper that reads before it sleeps again, whether they come often
+// or now and then, and whether it had to read once or more than once.
+func TestSleepEndsWhenSomethingComes(t *testing.T) {
+	w := waker(t)
+	in, out := pipe(t)
+	s := w.Sleeper(in, -1)
+	const all = 200
+	read := make(chan int)
+	go func() {
+		for i := range all {
+			put(t, out)
+			if i%3 == 0 {
+				<-read // it has been read, and the reader is asleep or soon will be
+			}
+			if i%20 == 0 {
+				time.Sleep(2 * brief)
+			}
+		}
+	}()
+	var b [1]byte
+	late := time.AfterFunc(20*time.Second, w.Wake)
+	defer late.Stop()
+	for got := 0; got < all; {
+		n, err := unix.Read(in, b[:])
+		switch {
+		case err == unix.EAGAIN:
+			if _, _, err := s.Sleep(); err != nil {
+				t.Fatalf("after %d of %d: %v", got, all, err)
+			}
+		case err != nil:
+			t.Fatal(err)
+		default:
+			if got%3 == 0 {
+				read <- got
+			}
+			got += n
+		}
+	}
+}
+
+// TestSleepForgetsABusyTime: who sleeps long is not busy any more, and is woken nevertheless.
+func TestSleepForgetsABusyTime(t *testing.T) {
+	w := waker(t)
+	in, out := pipe(t)
+	s := w.Sleeper(in, -1)
+	s.briefs = busy
+	time.AfterFunc(20*brief, func() { put(t, out) })
+	if ev, _, err := s.Sleep(); err != nil || ev&unix.POLLIN == 0 {
+		t.Fatal(ev, err)
+	}
+	if s.briefs != 0 {
+		t.Errorf("%d sleeps were brief", s.briefs)
+	}
+}
+
+// TestSleepSeesErrorsOfTheOther: a pipe that nobody reads any more has an error, which is all that is waited for.
+func TestSleepSeesErrorsOfTheOther(t *testing.T) {
+	for _, briefs := range []int{0, busy} {
+		w := waker(t)
+		in, _ := pipe(t)
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(p[1])
+		s := w.Sleeper(in, p[1])
+		s.briefs = briefs
+		time.AfterFunc(20*brief, func() { unix.Close(p[0]) })
+		ev, others, err := s.Sleep()
+		if err != nil || ev != 0 || others&unix.POLLERR == 0 {
+			t.Errorf("%d brief sleeps before: %#x, %#x, %v", briefs, ev, others, err)
 		}
 	}
 }

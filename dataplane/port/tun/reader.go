@@ -22,6 +22,7 @@ const lead = 64
 // reader is one queue.
 type reader struct {
 	*user
+	sleeper *wait.Sleeper
 }
 
 // Read implements [dataplane.PortReader]. It looks before it sleeps: under load there is always something.
@@ -39,7 +40,7 @@ func (r *reader) Read(b *packet.Batch) error {
 		if b.Len() > 0 {
 			return nil
 		}
-		if _, err := r.dev.waker.Sleep(r.fd); err != nil && !errors.Is(err, wait.ErrWoken) {
+		if _, _, err := r.sleeper.Sleep(); err != nil && !errors.Is(err, wait.ErrWoken) {
 			return fmt.Errorf("wait for TUN device %q: %w", r.dev.name, err)
 		}
 	}

@@ -114,7 +114,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func TestCommitJudges(t *testing.T) {
-	r := &reader{&user{dev: &Device{vnetLen: vnetLen}}}
+	r := &reader{user: &user{dev: &Device{vnetLen: vnetLen}}}
 	b := packet.NewBatch(arena)
 	front := make([]byte, lead-vnetLen)
 	data := udp4(t, 1, 100)
