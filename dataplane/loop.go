@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
@@ -62,6 +63,40 @@ func (o *ownFrames) is(info *wire.Info) bool {
 		return o.raw.Load() && o.peers.has(netip.AddrPortFrom(info.DstAddr(), 0))
 	}
 	return false
+}
+
+// ownPieces recognises the fragments that the host makes of our own frames on their way back into a port. Only the first one of a
+// datagram says which ports it has; the others belong to it by addresses and identification (RFC 791 section 3.2, RFC 8200
+// section 4.5). The kernel makes them one behind the other and puts them into the same queue, so the few latest are enough.
+type ownPieces struct {
+	lately [8]pieceOf
+	next   int
+}
+
+// pieceOf is which datagram a fragment belongs to.
+type pieceOf struct {
+	src, dst wire.Key6
+	id       uint32
+}
+
+// is says whether the fragment is one of our frames, or of one whose first fragment was.
+func (o *ownPieces) is(own *ownFrames, b []byte, info *wire.Info) bool {
+	of := pieceOf{info.Src, info.Dst, 0}
+	switch {
+	case info.Version == 4:
+		of.id = uint32(binary.BigEndian.Uint16(b[4:]))
+	case b[6] == wire.ProtoFragment: // as the kernel writes it, right behind the IPv6 header
+		of.id = binary.BigEndian.Uint32(b[wire.IPv6HeaderLen+4:])
+	}
+	if info.Flags&wire.FlagLater != 0 && info.Proto == wire.ProtoUDP {
+		return slices.Contains(o.lately[:], of)
+	}
+	if !own.is(info) {
+		return false
+	}
+	o.lately[o.next%len(o.lately)] = of
+	o.next++
+	return true
 }
 
 // peerShards is how many maps the register of peers is spread over: a change copies one of them.

@@ -18,10 +18,11 @@ const batchArena = 4 * (packet.HeadRoom + packet.MaxSize + packet.TailRoom + 64)
 // outbound is the worker of one of a port's receive queues.
 type outbound struct {
 	*worker
-	vrf    *VRF
-	from   *portEntry
-	reader PortReader
-	batch  *packet.Batch
+	vrf       *VRF
+	from      *portEntry
+	reader    PortReader
+	batch     *packet.Batch
+	ownPieces ownPieces
 }
 
 func (o *outbound) run() error {
@@ -65,8 +66,16 @@ func (o *outbound) parse(pkts []packet.Packet) {
 		}
 		if !forwardable(&p.Info) && !o.vrf.link {
 			p.Drop = packet.NotForwardable
-		} else if o.plane.own.is(&p.Info) {
+		} else if o.own(p) {
 			p.Drop = packet.Loop
 		}
 	}
+}
+
+// own says whether a packet is a frame of ours that came back, or a fragment of one.
+func (o *outbound) own(p *packet.Packet) bool {
+	if p.Info.Flags&wire.FlagFragment != 0 {
+		return o.ownPieces.is(&o.plane.own, p.Bytes(), &p.Info)
+	}
+	return o.plane.own.is(&p.Info)
 }

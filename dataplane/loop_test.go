@@ -1,0 +1,78 @@
+package dataplane
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/wire"
+)
+
+// pieces4 and pieces6 are the fragments of a datagram from one of our ports, made as the kernel makes them. port is the
+// destination's.
+func pieces4(id, port uint16) (all [][]byte) {
+	for i := range 3 {
+		all = append(all, ip4(a4, b4, 100, func(b []byte) {
+			binary.BigEndian.PutUint16(b[4:], id)
+			binary.BigEndian.PutUint16(b[6:], uint16(10*i))
+			if i < 2 {
+				b[6] |= 0x20
+			}
+			if i == 0 {
+				binary.BigEndian.PutUint32(b[20:], 4500<<16|uint32(port))
+			}
+		}))
+	}
+	return all
+}
+
+func pieces6(id, port uint16) (all [][]byte) {
+	for i := range 3 {
+		all = append(all, ip6(a6, b6, 128, func(b []byte) {
+			b[6], b[40], b[41] = wire.ProtoFragment, wire.ProtoUDP, 0
+			more := 1
+			if i == 2 {
+				more = 0
+			}
+			binary.BigEndian.PutUint16(b[42:], uint16(10*i<<3|more))
+			binary.BigEndian.PutUint32(b[44:], 0xabcd0000|uint32(id))
+			if i == 0 {
+				binary.BigEndian.PutUint32(b[48:], 4500<<16|uint32(port))
+			}
+		}))
+	}
+	return all
+}
+
+// TestLoopInPieces: all fragments of our own frames are told from those of others, between which they come.
+func TestLoopInPieces(t *testing.T) {
+	for name, pieces := range map[string]func(id, port uint16) [][]byte{b4: pieces4, b6: pieces6} {
+		b := newBench(t)
+		ports := []uint16{4500}
+		b.plane.own.ports.Store(&ports)
+		b.plane.Peers().Move(netip.AddrPort{}, netip.AddrPortFrom(netip.MustParseAddr(name), 4500))
+		own, others := pieces(1, 4500), pieces(2, 53)
+		b.fromPort(slices.Concat(own[:1], others[:2], own[1:], others[2:])...)
+		if got := b.drops(b.out.worker); got[packet.Loop] != 3 || len(b.one.sealed) != 3 {
+			t.Errorf("to %s: drops %v, %d sealed", name, got, len(b.one.sealed))
+		}
+		for id := uint16(3); id < 11; id++ { // many more: the memory is short
+			b.fromPort(pieces(id, 4500)...)
+		}
+		if got := b.drops(b.out.worker); got[packet.Loop] != 27 || len(b.one.sealed) != 3 {
+			t.Errorf("to %s: drops %v, %d sealed", name, got, len(b.one.sealed))
+		}
+		if n := testing.AllocsPerRun(10, func() {
+			for i := range own {
+				var info wire.Info
+				if wire.Parse(own[i], &info, false) != wire.OK || !b.out.ownPieces.is(&b.plane.own, own[i], &info) {
+					t.Fatal("not ours any more")
+				}
+			}
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	}
+}
