@@ -5,11 +5,14 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -88,18 +91,21 @@ func (f *far) innerMTU(ctx context.Context) (int, error) {
 	return ts[0].InnerMTU, nil
 }
 
+// paths are the ways to seal, with the inner MTU that each has where 1500 bytes fit, and where 1400 do.
+var paths = []struct {
+	name          string
+	v6            bool
+	encap         string
+	before, after int
+}{
+	{"UDP over IPv4", false, "always", 1438, 1338}, {"UDP over IPv6", true, "always", 1418, 1318},
+	{"ESP over IPv4", false, "never", 1446, 1346}, {"ESP over IPv6", true, "never", 1426, 1326},
+}
+
 // TestPathMTU: a router on the way says packet too big for our frames. The tunnel's MTU follows, what fits exactly crosses,
 // and what is one byte longer is answered.
 func TestPathMTU(t *testing.T) {
-	for _, c := range []struct {
-		name          string
-		v6            bool
-		encap         string
-		before, after int
-	}{
-		{"UDP over IPv4", false, "always", 1438, 1338}, {"UDP over IPv6", true, "always", 1418, 1318},
-		{"ESP over IPv4", false, "never", 1446, 1346}, {"ESP over IPv6", true, "never", 1426, 1326},
-	} {
+	for _, c := range paths {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFar(t, c.v6, c.encap)
 			ctx := limit(t)
@@ -138,43 +144,165 @@ func TestPathMTU(t *testing.T) {
 	}
 }
 
-// TestDontFragmentBit: the outer DF bit is the inner one's copy, frame by frame, as the wire has it.
+// TestPathShrinksUnderTCP: amid a TCP stream the second link begins to take 100 bytes less. The router says so for sealed frames, the
+// sender inside is told, and the stream goes on.
+func TestPathShrinksUnderTCP(t *testing.T) {
+	lab.Require(t, "iperf3")
+	for _, c := range paths {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFar(t, c.v6, c.encap)
+			ctx := limit(t)
+			f.takes(t, 1500)
+			pa := f.start(t, ctx, f.a, f.insideA, f.confA, f.sockA, "10.2.0.0/16")
+			pb := f.start(t, ctx, f.b, f.insideB, f.confB, f.sockB, "10.1.0.0/16")
+			if err := f.insideA.WaitReachable(ctx, "10.2.0.1"); err != nil {
+				t.Fatalf("%v\na: %s\nb: %s", err, pa.Log(), pb.Log())
+			}
+			moved := f.streams(t, ctx, func() {
+				if mtu, err := f.innerMTU(ctx); err != nil || mtu != c.before {
+					t.Errorf("inner MTU %d, %v; want %d", mtu, err, c.before)
+				}
+				f.takes(t, 1400)
+			})
+			const enough = 1 << 20
+			if first, last := moved[0], moved[len(moved)-1]; first < enough || last < enough {
+				t.Errorf("bytes acknowledged in each half second: %.0f\n%s", moved, pa.Log())
+			}
+			if mtu, err := f.innerMTU(ctx); err != nil || mtu != c.after {
+				t.Errorf("inner MTU %d, %v; want %d\n%s", mtu, err, c.after, pa.Log())
+			}
+			f.stop(t, pa, pb)
+		})
+	}
+}
+
+// takes sets what the router's second link takes.
+func (f *far) takes(t *testing.T, mtu int) {
+	t.Helper()
+	for h, dev := range map[*lab.Host]string{f.router: "eth1", f.b: "eth0"} {
+		if err := h.IP("link", "set", dev, "mtu", fmt.Sprint(mtu)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// streams has a TCP stream cross for two seconds, with something that happens after one, and returns how much was moved in
+// each half second.
+func (f *far) streams(t *testing.T, ctx context.Context, amid func()) (moved []float64) {
+	t.Helper()
+	if _, err := f.insideB.Start("iperf3", "-s", "-1"); err != nil {
+		t.Fatal(err)
+	}
+	err := lab.WaitFor(ctx, "somebody to listen", func() error {
+		out, err := f.insideB.Run(ctx, "ss", "-ltnH")
+		if err == nil && !strings.Contains(out, ":5201") {
+			err = errors.New("nobody does")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := f.insideA.Start("iperf3", "-c", "10.2.0.1", "-t", "2", "-i", "0.5", "-J")
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-client.Done(): // too early: what it says is in the report
+	case <-time.After(time.Second):
+		amid()
+		<-client.Done()
+	}
+	var report struct {
+		Error     string
+		Intervals []struct{ Sum struct{ Bytes float64 } }
+	}
+	if err := json.Unmarshal([]byte(client.Log()), &report); err != nil || report.Error != "" || len(report.Intervals) < 4 {
+		t.Fatalf("%v %s\n%s", err, report.Error, client.Log())
+	}
+	for _, i := range report.Intervals {
+		moved = append(moved, i.Sum.Bytes)
+	}
+	return moved
+}
+
+// TestDontFragmentBit: what a frame on the wire has for DF is the inner packet's, or what the configuration says.
 func TestDontFragmentBit(t *testing.T) {
 	for _, encap := range []string{"always", "never"} {
-		t.Run("encap "+encap, func(t *testing.T) {
-			f := newFar(t, false, encap)
-			ctx := limit(t)
-			f.start(t, ctx, f.a, f.insideA, f.confA, f.sockA, "10.2.0.0/16")
-			f.start(t, ctx, f.b, f.insideB, f.confB, f.sockB, "10.1.0.0/16")
-			if err := f.insideA.WaitReachable(ctx, "10.2.0.1"); err != nil {
-				t.Fatal(err)
-			}
-			capture, err := f.a.Capture(ctx, "eth0", "src", "192.0.2.1", "and", "(udp port 4500 or proto 50)")
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := map[int]bool{} // by frame length
-			for i, df := range []string{"do", "dont", "do", "dont"} {
-				size := 400 + 100*i
-				if r, err := f.insideA.Ping(ctx, "10.2.0.1", 2, "-M", df, "-s", fmt.Sprint(size)); err != nil || r.Received != 2 {
-					t.Fatalf("%+v %v", r, err)
+		for _, policy := range []string{"copy", "set", "clear"} {
+			t.Run(encap+" "+policy, func(t *testing.T) {
+				f := newFar(t, false, encap)
+				ctx := limit(t)
+				edit(t, f.confA, "encap: "+encap, "encap: "+encap+"\n      df: "+policy)
+				f.start(t, ctx, f.a, f.insideA, f.confA, f.sockA, "10.2.0.0/16")
+				f.start(t, ctx, f.b, f.insideB, f.confB, f.sockB, "10.1.0.0/16")
+				if err := f.insideA.WaitReachable(ctx, "10.2.0.1"); err != nil {
+					t.Fatal(err)
 				}
-				want[size] = df == "do"
-			}
-			if err := capture.Stop(); err != nil {
-				t.Fatal(err)
-			}
-			seen := dontFragment(t, capture.Path())
-			if len(seen) != 8 {
-				t.Fatalf("%d frames, want 8", len(seen))
-			}
-			for _, s := range seen {
-				size := s.length / 100 * 100 // all headers together are less than 100 bytes
-				if df, ok := want[size]; !ok || df != s.df {
-					t.Errorf("a frame of %d bytes has DF %v, want %v (%v)", s.length, s.df, df, ok)
-				}
-			}
-		})
+				f.flagged(t, ctx, policy)
+				f.tooLong(t, ctx, policy)
+			})
+		}
+	}
+}
+
+// flagged sends packets with and without DF that fit, and looks at their frames.
+func (f *far) flagged(t *testing.T, ctx context.Context, policy string) {
+	t.Helper()
+	capture, err := f.a.Capture(ctx, "eth0", "src", "192.0.2.1", "and", "(udp port 4500 or proto 50)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[int]bool{} // by frame length
+	for i, df := range []string{"do", "dont", "do", "dont"} {
+		size := 400 + 100*i
+		if r, err := f.insideA.Ping(ctx, "10.2.0.1", 2, "-M", df, "-s", fmt.Sprint(size)); err != nil || r.Received != 2 {
+			t.Fatalf("%+v %v", r, err)
+		}
+		want[size] = df == "do" && policy == "copy" || policy == "set"
+	}
+	if err := capture.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	seen := dontFragment(t, capture.Path())
+	if len(seen) != 8 {
+		t.Fatalf("%d frames, want 8", len(seen))
+	}
+	for _, s := range seen {
+		size := s.length / 100 * 100 // all headers together are less than 100 bytes
+		if df, ok := want[size]; !ok || df != s.df {
+			t.Errorf("a frame of %d bytes has DF %v, want %v (%v)", s.length, s.df, df, ok)
+		}
+	}
+}
+
+// tooLong sends what the router's second link does not take. A frame that has DF is answered, and after that the packet is
+// fragmented before it is sealed; one that has not is fragmented by the router, and nobody learns anything.
+func (f *far) tooLong(t *testing.T, ctx context.Context, policy string) {
+	t.Helper()
+	before, err := f.innerMTU(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := f.insideA.Ping(ctx, "10.2.0.1", 1, "-M", "dont", "-s", fmt.Sprint(before-28), "-W", "0.5")
+	if crossed := policy != "set"; err != nil || crossed != (r.Received == 1) {
+		t.Errorf("%d bytes without DF: %+v %v", before, r, err)
+	}
+	after := before
+	if policy == "set" {
+		after -= 100
+	}
+	err = lab.WaitFor(ctx, "the path's MTU", func() error {
+		if mtu, err := f.innerMTU(ctx); err != nil || mtu != after {
+			return fmt.Errorf("inner MTU %d, %v, want %d", mtu, err, after)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if r, err := f.insideA.Ping(ctx, "10.2.0.1", 1, "-M", "dont", "-s", fmt.Sprint(before-28)); err != nil || r.Received != 1 {
+		t.Errorf("%d bytes without DF, the second time: %+v %v", before, r, err)
 	}
 }
 
