@@ -69,9 +69,10 @@ type tunnel struct {
 	sealer
 	ipsec *ipsec.Tunnel
 	peer  *wireguard.Peer
-	// device has the peer.
-	device *wgDevice
-	iv     ivKeeper
+	// device has the peer. It watches it, and keeps here what it knows for that.
+	device  *wgDevice
+	watched peerWatch
+	iv      ivKeeper
 	// via is where routes into the tunnel lead; the others offer them: what is configured, the other ends of its pairs, what
 	// its selectors cover.
 	via                                   *route.Via

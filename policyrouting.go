@@ -53,8 +53,8 @@ func (s *site) lookUpFirst() {
 	var all sync.WaitGroup
 	for _, d := range s.wireguard {
 		for _, t := range d.tunnels() {
-			if t.cfg.WireGuard.Endpoint.Name != "" {
-				all.Go(func() { d.lookUp(ctx, &namedPeer{t: t}, time.Now()) })
+			if now := time.Now(); t.lookUpDue(now) {
+				all.Go(func() { d.lookUp(ctx, t, now) })
 			}
 		}
 	}

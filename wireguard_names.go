@@ -31,48 +31,40 @@ const (
 	initiateEvery = handshake.RekeyAttemptTime
 )
 
-// namedPeer is a peer whose endpoint is a name.
-type namedPeer struct {
-	t     *tunnel
+// peerWatch is what a device that watches a peer knows of it. It is the tunnel's, so that it goes with it.
+type peerWatch struct {
+	// tried is when the peer was last asked for a session although it is left.
+	tried time.Time
+	// busy says that the endpoint's name is being looked up: the others are of who does that.
+	busy  atomic.Bool
 	retry time.Duration
-	due   time.Time
+	due   time.Time // zero is at once
 	found bool
-	// busy says that it is being looked up: the others are of who does that.
-	busy atomic.Bool
 }
 
-// begin says whether to look up the name now.
-func (n *namedPeer) begin(now time.Time) bool {
-	if !n.busy.CompareAndSwap(false, true) {
+// lookUpDue says whether to look up the endpoint's name now, if it has one: who is told so must call lookUp.
+func (t *tunnel) lookUpDue(now time.Time) bool {
+	w := &t.watched
+	if t.cfg.WireGuard.Endpoint.Name == "" || !w.busy.CompareAndSwap(false, true) {
 		return false
 	}
-	due := !now.Before(n.due)
-	n.busy.Store(due)
+	due := !now.Before(w.due)
+	w.busy.Store(due)
 	return due
 }
 
 // watch looks up names, again while the peer does not answer, and tries peers that are left for not answering.
 func (d *wgDevice) watch(ctx context.Context) {
-	names := map[*tunnel]*namedPeer{}
 	var lookups sync.WaitGroup
 	defer lookups.Wait()
-	tried := map[*tunnel]time.Time{}
 	every := time.NewTicker(500 * time.Millisecond)
 	defer every.Stop()
 	for {
 		now := time.Now()
 		for _, t := range d.tunnels() {
-			d.retry(t, tried, now)
-			if t.cfg.WireGuard.Endpoint.Name != "" {
-				if names[t] == nil {
-					names[t] = &namedPeer{t: t, due: now}
-				}
-				if n := names[t]; n.begin(now) { // a resolver may be slow
-					lookups.Go(func() {
-						defer n.busy.Store(false)
-						d.lookUp(ctx, n, now)
-					})
-				}
+			d.retry(t, now)
+			if t.lookUpDue(now) {
+				lookups.Go(func() { d.lookUp(ctx, t, now) }) // a resolver may be slow
 			}
 		}
 		select {
@@ -95,19 +87,20 @@ func (d *wgDevice) tunnels() []*tunnel {
 }
 
 // retry asks for a session with a peer that is left, since no packet comes to ask for it.
-func (d *wgDevice) retry(t *tunnel, tried map[*tunnel]time.Time, now time.Time) {
-	if slices.Contains(t.whyDead(), notAnswering) && now.Sub(tried[t]) >= initiateEvery {
-		tried[t] = now
+func (d *wgDevice) retry(t *tunnel, now time.Time) {
+	if slices.Contains(t.whyDead(), notAnswering) && now.Sub(t.watched.tried) >= initiateEvery {
+		t.watched.tried = now
 		t.peer.Initiate()
 	}
 }
 
 // lookUp looks up a name that has not been found yet, or whose peer does not answer.
-func (d *wgDevice) lookUp(ctx context.Context, n *namedPeer, now time.Time) {
-	e := &n.t.cfg.WireGuard.Endpoint
-	st := n.t.peer.Status()
-	if n.found && (st.State == wireguard.Up || st.State == wireguard.Idle && st.Waiting == 0 && now.Sub(st.LastHandshake) < silentAfter) {
-		n.due = now.Add(lookupEvery)
+func (d *wgDevice) lookUp(ctx context.Context, t *tunnel, now time.Time) {
+	e, w := &t.cfg.WireGuard.Endpoint, &t.watched
+	defer w.busy.Store(false)
+	st := t.peer.Status()
+	if w.found && (st.State == wireguard.Up || st.State == wireguard.Idle && st.Waiting == 0 && now.Sub(st.LastHandshake) < silentAfter) {
+		w.due = now.Add(lookupEvery)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
@@ -117,17 +110,17 @@ func (d *wgDevice) lookUp(ctx context.Context, n *namedPeer, now time.Time) {
 		addrs = d.reachable(addrs)
 	}
 	if err != nil || len(addrs) == 0 {
-		n.retry = min(lookupEvery, max(lookupFirst, 2*n.retry))
-		n.due = now.Add(n.retry)
+		w.retry = min(lookupEvery, max(lookupFirst, 2*w.retry))
+		w.due = now.Add(w.retry)
 		if ctx.Err() == nil {
-			d.log.Warn("endpoint cannot be found", "tunnel", n.t.cfg.Name, "name", e.Name, "again_in", n.retry, "error", err)
+			d.log.Warn("endpoint cannot be found", "tunnel", t.cfg.Name, "name", e.Name, "again_in", w.retry, "error", err)
 		}
 		return
 	}
-	n.found, n.retry, n.due = true, 0, now.Add(lookupEvery)
+	w.found, w.retry, w.due = true, 0, now.Add(lookupEvery)
 	if at := netip.AddrPortFrom(addrs[0], e.Port); !slices.Contains(addrs, st.Endpoint.Addr()) || st.Endpoint.Port() != e.Port {
-		d.log.Info("endpoint is looked up", "tunnel", n.t.cfg.Name, "name", e.Name, "address", at)
-		n.t.peer.SetEndpoint(at)
+		d.log.Info("endpoint is looked up", "tunnel", t.cfg.Name, "name", e.Name, "address", at)
+		t.peer.SetEndpoint(at)
 	}
 }
 
