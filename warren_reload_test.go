@@ -453,7 +453,14 @@ func TestApplyForwards(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken := listener.Addr().String()
-	port := freePort(t)
+	free, err := freeListener()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
 	forward := func(listen string) string { return fmt.Sprintf("  - {listen: %q, to: \"10.2.1.1:7\"}\n", listen) }
 	sites[0].rest = "forward:\n" + forward(fmt.Sprintf("127.0.0.1:%d", port))
 	e := startReload(t, sites)

@@ -241,7 +241,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string, method uint8, data []byte) {
 		key, ok := testKeys()[name]
 		if !ok {
-			t.Skip()
+			t.Skip("there is no key of that name")
 		}
 		if err := Verify(key.Public(), AuthMethod(method), data, []byte("other octets"), Verifying{SHA1: true}); err == nil {
 			t.Errorf("accepted what nobody signed: %x", data)
