@@ -73,13 +73,16 @@ func (s *site) openKernel() error {
 			continue
 		}
 		t, err := s.kernelOf(cfg)
+		if err == nil {
+			if err = t.table.Protect(protect...); err != nil {
+				err = fmt.Errorf("protect its prefixes: %w", err)
+			}
+		}
+		if errors.Is(err, syscall.EPERM) { // in the words of the port, which needs no less
+			return fmt.Errorf("vrf %q: open port %s: %w", cfg.Name, cfg.Port.TUN.Name, tun.NoPrivilege(err))
+		}
 		if err != nil {
 			return fmt.Errorf("vrf %q: %w", cfg.Name, err)
-		}
-		if err := t.table.Protect(protect...); errors.Is(err, syscall.EPERM) {
-			return fmt.Errorf("vrf %q: open port %s: %w", cfg.Name, cfg.Port.TUN.Name, tun.NoPrivilege(err))
-		} else if err != nil {
-			return fmt.Errorf("vrf %q: protect its prefixes: %w", cfg.Name, err)
 		}
 	}
 	return nil

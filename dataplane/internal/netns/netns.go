@@ -49,7 +49,7 @@ func onThread(name string, target *os.File, f func() error) error {
 	if err := unix.Setns(int(target.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		if errors.Is(err, unix.EPERM) {
-			return fmt.Errorf("entering network namespace %q needs root (CAP_SYS_ADMIN): %w", name, err)
+			return fmt.Errorf("entering network namespace %q needs root (CAP_SYS_ADMIN); without `netns` it takes no privilege: %w", name, err)
 		}
 		return fmt.Errorf("enter network namespace %q: %w", name, err)
 	}

@@ -98,7 +98,7 @@ func (p *Place) put(fd int) error {
 	}
 	if p.Mark != 0 {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(p.Mark)); err != nil {
-			return fmt.Errorf("set mark %d, which needs CAP_NET_ADMIN: %w", p.Mark, err)
+			return fmt.Errorf("set mark %d, which needs root (CAP_NET_ADMIN); without `mark` it takes no privilege: %w", p.Mark, err)
 		}
 	}
 	return nil
