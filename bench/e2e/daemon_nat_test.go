@@ -1,0 +1,120 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warrenvpn/warren/bench/lab"
+)
+
+// natPatience is after which silence of a the NAT forgets it.
+const natPatience = 3 * time.Second
+
+// TestKeepalivesHoldTheNAT: a is behind a NAT that forgets who is silent. With keepalives b reaches it after a long silence, without
+// it does not; b takes them for what they are.
+func TestKeepalivesHoldTheNAT(t *testing.T) {
+	for _, c := range []struct {
+		every string
+		holds bool
+	}{{"1s", true}, {"0s", false}} {
+		t.Run(c.every, func(t *testing.T) {
+			t.Parallel()
+			e, m := newBehindNAT(t, "nat_keepalive: "+c.every)
+			ctx := limit(t)
+			pa, pb := e.startA(t, ctx), e.startB(t, ctx)
+			if err := e.insideA.WaitReachable(ctx, "10.2.0.1"); err != nil {
+				t.Fatalf("%v\na: %s\nb: %s", err, pa.Log(), pb.Log())
+			}
+			capture, err := e.b.Capture(ctx, "eth0", "src", middleOutside, "and", "udp", "port", "4500")
+			if err != nil {
+				t.Fatal(err)
+			}
+			stop := m.forgetful()
+			time.Sleep(natPatience + 2*time.Second) // which is what is tested
+			want := 0
+			if c.holds {
+				want = 3
+			}
+			if r, err := e.insideB.Ping(ctx, "10.1.0.1", 3); err != nil || r.Received != want {
+				t.Errorf("b reaches a: %+v %v; want %d answers\na: %s\nb: %s", r, err, want, pa.Log(), pb.Log())
+			}
+			stop()
+			if err := capture.Stop(); err != nil {
+				t.Error(err)
+			}
+			out, err := exec.CommandContext(ctx, "tcpdump", "-n", "-r", capture.Path(), "udp[4:2] = 9").CombinedOutput()
+			if n := strings.Count(string(out), "isakmp-nat-keep-alive"); err != nil || c.holds && n < 2 || !c.holds && n > 0 {
+				t.Errorf("%d keepalives: %v\n%s", n, err, out)
+			}
+			var all []tally
+			e.sockA = e.sockB
+			e.ask(t, ctx, &all, "drops")
+			for _, one := range all {
+				for reason, n := range one.Drops {
+					if n > 0 && reason != "not_forwardable" { // what the kernel says about its device
+						t.Errorf("b dropped %d as %s: %+v", n, reason, one)
+					}
+				}
+			}
+			e.stop(t, pa, pb)
+		})
+	}
+}
+
+// newBehindNAT is two ends with keys by hand, of which b knows a as the NAT's address.
+func newBehindNAT(t *testing.T, ipsec string) (*ends, *middle) {
+	t.Helper()
+	l := lab.ForTest(t, "ip", "ping", "tcpdump")
+	e := &ends{lab: l, program: build(t), state: t.TempDir()}
+	for name, h := range map[string]**lab.Host{"a": &e.a, "b": &e.b, "ia": &e.insideA, "ib": &e.insideB} {
+		var err error
+		if *h, err = l.Host(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, err := newMiddle(l, e.a, e.b, middleOptions{nat: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.close)
+	e.confA, e.sockA = filepath.Join(e.state, "a.yaml"), filepath.Join(e.state, "a.sock")
+	e.confB, e.sockB = filepath.Join(e.state, "b.yaml"), filepath.Join(e.state, "b.sock")
+	e.write(t, e.confA, middleA, e.insideA.Namespace, "10.1.0.1/16", "fd01::1/64", middleB, "aes128gcm16",
+		filepath.Join(e.state, "a.iv"), spi1, key1, spi2, key2, "10.2.0.0/16", "fd02::/64")
+	e.write(t, e.confB, middleB, e.insideB.Namespace, "10.2.0.1/16", "fd02::1/64", middleOutside, "aes128gcm16",
+		filepath.Join(e.state, "b.iv"), spi2, key2, spi1, key1, "10.1.0.0/16", "fd01::/64")
+	edit(t, e.confA, "encap: always", fmt.Sprintf("encap: always\n      %s", ipsec))
+	return e, m
+}
+
+// forgetful has the NAT forget a whenever it was silent for too long, until stop.
+func (m *middle) forgetful() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		heard, since := m.fromA.count.Load(), time.Now()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if now := m.fromA.count.Load(); now != heard {
+				heard, since = now, time.Now()
+			} else if time.Since(since) > natPatience {
+				m.remap()
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
