@@ -302,3 +302,46 @@ func (w *world) check(sessions []*heard) {
 		}
 	}
 }
+
+// checkedOutlet sees to it that what a neighbour is told is so already.
+type checkedOutlet struct {
+	w    *world
+	told int
+}
+
+// Advertise implements outlet.
+func (o *checkedOutlet) Advertise(changes []bgp.Change) {
+	for _, c := range changes {
+		o.told++
+		if _, there := o.w.fib.Get(c.Prefix); there != (c.Attrs != nil) {
+			o.w.t.Errorf("announced %v: %v; forwarded: %v", c.Prefix, c.Attrs != nil, there)
+		}
+	}
+}
+
+// EndOfRIB implements outlet.
+func (*checkedOutlet) EndOfRIB() {}
+
+// TestForwardedBeforeTold: what a neighbour hears of is forwarded already, and what it hears the end of is not any more, also when
+// there is more than is done at once.
+func TestForwardedBeforeTold(t *testing.T) {
+	w := newWorld(t)
+	a := w.join("a", 65001, w.a)
+	w.join("b", 65002, w.b)
+	o := &checkedOutlet{w: w}
+	w.sessions[len(w.sessions)-1].out = o
+	const n = 3*atOnce + 7
+	var prefixes []string
+	for i := range n {
+		prefixes = append(prefixes, fmt.Sprintf("10.%d.%d.0/24", i/256, i%256))
+	}
+	a.announce(path(65001), prefixes...)
+	if o.told != n {
+		t.Errorf("%d of %d were told", o.told, n)
+	}
+	a.announce(nil, prefixes[:n/2]...)
+	a.down()
+	if o.told != 2*n {
+		t.Errorf("%d of %d were told, and their end", o.told, n)
+	}
+}
