@@ -120,7 +120,8 @@ func TestAPlaceTakenBackIsUnlearned(t *testing.T) {
 	s.expect(t, "10.2.0.0/16", "")
 }
 
-// What does not fit into the socket's buffer is lost, and must be found by reading the table again.
+// What does not fit into the socket's buffer is lost, and must be found by reading the table again: what others routed, what they
+// took from us, and what bears our number and is not ours.
 func TestOverrun(t *testing.T) {
 	ns := namespace(t)
 	s := newSchool()
@@ -141,6 +142,7 @@ func TestOverrun(t *testing.T) {
 	}
 	set(t, table, "10.255.0.0/16", over("da")...)
 	set(t, table, "10.254.0.0/16", over("da")...)
+	table.Settled()
 	running(t, table)
 	expect(t, ns, "10.254.0.0/16", "10.255.0.0/16")
 	<-hold
@@ -149,6 +151,7 @@ func TestOverrun(t *testing.T) {
 		fmt.Fprintf(&lines, "route add 10.%d.%d.0/24 dev da\n", i>>8, i&255)
 	}
 	lines.WriteString("route del 10.255.0.0/16\nroute replace 10.254.0.0/16 dev db metric 32 proto static\n")
+	fmt.Fprintf(&lines, "route add 10.253.0.0/16 dev da metric 32 proto %d\n", DefaultProtocol) // nobody wants it
 	file := filepath.Join(t.TempDir(), "batch")
 	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
 		t.Fatal(err)
