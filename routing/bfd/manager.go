@@ -16,6 +16,8 @@ const (
 	// late is how much after its time a timer may fire before the process counts as busy, grace what packets get then to be read.
 	late  = 5 * time.Millisecond
 	grace = 10 * time.Millisecond
+	// company is how many sessions send at the same time at the most.
+	company = 16
 )
 
 // The errors of a Manager.
@@ -57,8 +59,11 @@ type Manager struct {
 	local  map[uint32]*session
 	due    schedule
 	events []Event
-	drops  [Drops]uint64
-	failed uint64
+	// until is when Run looks again by itself, zero is never. It is not to be woken while it is looking.
+	until   time.Time
+	looking bool
+	drops   [Drops]uint64
+	failed  uint64
 }
 
 type session struct {
@@ -133,6 +138,8 @@ func (m *Manager) tell() {
 func (m *Manager) tick() (at time.Time, events bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.looking = true
+	defer func() { m.looking, m.until = false, at }()
 	for len(m.due) > 0 {
 		s := m.due[0]
 		now := time.Now()
@@ -151,8 +158,21 @@ func (m *Manager) tick() (at time.Time, events bool) {
 		}
 		s.machine.Tick(now)
 		m.after(s, now)
+		m.accompany(s, now)
 	}
 	return time.Time{}, len(m.events) > 0
+}
+
+// accompany has sessions send that may do so already when one has: to be woken costs more than to send. The few that send together
+// go on doing so, as they take over its jitter.
+func (m *Manager) accompany(first *session, now time.Time) {
+	for i := 1; i < company && len(m.due) > 0; i++ {
+		s := m.due[0]
+		if s == first || !s.machine.accompany(first.machine, now) {
+			return
+		}
+		m.after(s, now)
+	}
 }
 
 // after carries out what the machine of a session wants. It is called with mu held.
@@ -169,7 +189,6 @@ func (m *Manager) after(s *session, now time.Time) {
 		m.events = append(m.events, Event{Peer: s.peer, At: now, Change: c})
 	}
 	s.at = s.machine.Deadline()
-	first := len(m.due) > 0 && m.due[0] == s
 	switch {
 	case s.at.IsZero() && s.index >= 0:
 		heap.Remove(&m.due, s.index)
@@ -179,7 +198,8 @@ func (m *Manager) after(s *session, now time.Time) {
 	default:
 		heap.Push(&m.due, s)
 	}
-	if len(changes) > 0 || first || len(m.due) > 0 && m.due[0] == s {
+	sooner := len(m.due) > 0 && (m.until.IsZero() || m.due[0].at.Before(m.until))
+	if !m.looking && (len(changes) > 0 || sooner) {
 		select {
 		case m.wake <- struct{}{}:
 		default:

@@ -75,6 +75,19 @@ func (m *Machine) tick(now time.Time) {
 	}
 }
 
+// accompany sends if another machine has just done so and the interval of this one, shortened by a quarter, is over. The other's
+// jitter serves both then, so that they stay together and send no more often than alone.
+func (m *Machine) accompany(other *Machine, now time.Time) bool {
+	if !other.sent.Equal(now) || !m.periodic() || now.Before(m.sent.Add(m.interval()*3/4)) {
+		return false
+	}
+	m.transmit(now, false)
+	if m.interval() == other.interval() && m.config.DetectMult > 1 {
+		m.fraction = other.fraction
+	}
+	return true
+}
+
 // announce sends at once if the neighbour could read something new, other than Poll and Final (RFC 5880 section 6.8.7).
 func (m *Machine) announce(now time.Time) {
 	if m.remote == 0 && m.config.Passive || m.remoteRequired == 0 {
