@@ -21,8 +21,9 @@ const (
 
 // watch is BFD in one vrf, on the engine's own stack.
 type watch struct {
-	manager  *bfd.Manager
-	listener netstack.TTLConn
+	manager *bfd.Manager
+	// release ends that the stack's workers hand over what arrives.
+	release func()
 
 	mu sync.Mutex
 	// ways are by the neighbour's address; opened counts all there ever were.
@@ -56,12 +57,13 @@ func (w *watch) Send(to netip.Addr, packet []byte) error {
 
 // openWatch listens on a vrf's stack.
 func (s *site) openWatch(v *vrf) (*watch, error) {
-	listener, err := v.stack().ListenTTL("udp", fmt.Sprintf(":%d", bfdPort))
+	w := &watch{ways: map[netip.Addr]*watched{}}
+	w.manager = bfd.NewManager(bfd.ManagerConfig{Transport: w, Event: func(e bfd.Event) { s.seen(v, w, e) }})
+	var err error
+	w.release, err = v.stack().TakeUDP(bfdPort, func(from netip.AddrPort, ttl uint8, payload []byte) { w.manager.Receive(from.Addr(), payload, ttl) })
 	if err != nil {
 		return nil, fmt.Errorf("BFD: %w", err)
 	}
-	w := &watch{listener: listener, ways: map[netip.Addr]*watched{}}
-	w.manager = bfd.NewManager(bfd.ManagerConfig{Transport: w, Event: func(e bfd.Event) { s.seen(v, w, e) }})
 	v.watch.Store(w)
 	return w, nil
 }
@@ -128,30 +130,14 @@ func (w *watch) unwatch(to netip.Addr) {
 
 // run watches until ctx ends.
 func (w *watch) run(ctx context.Context) error {
-	ended := make(chan error, 1)
-	go func() { ended <- w.receive() }()
 	err := w.manager.Run(ctx)
-	_ = w.listener.Close()
+	w.release()
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, way := range w.ways {
 		_ = way.conn.Close()
 	}
-	w.mu.Unlock()
-	return errors.Join(err, <-ended)
-}
-
-// receive hands over what arrives, until the listener is closed.
-func (w *watch) receive() error {
-	buf := make([]byte, 512)
-	for {
-		n, from, ttl, err := w.listener.ReadTTL(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err == nil {
-			w.manager.Receive(from.Addr(), buf[:n], ttl)
-		}
-	}
+	return err
 }
 
 // errBFD is why a session ends whose way BFD found dead.

@@ -12,7 +12,7 @@
 //	            worker
 //
 // Reading order: [Config] and [New], queue.go (what the stack sends), writer.go and coalesce.go (what it receives),
-// dial.go, conn.go and listener.go (the net package's ways in), ping.go, forward.go.
+// dial.go, conn.go and listener.go (the net package's ways in), take.go (datagrams without the stack), ping.go, forward.go.
 //
 // # Offloads
 //

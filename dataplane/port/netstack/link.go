@@ -24,6 +24,8 @@ type link struct {
 	// own are the stack's addresses. Packets to them turn round here: the stack would do it itself (HandleLocal), but
 	// then takes every source for its own while it takes packets for any address.
 	own atomic.Pointer[map[tcpip.Address]struct{}]
+	// takers have datagrams that the stack does not see, nil if there are none.
+	takers atomic.Pointer[takers]
 }
 
 var _ stack.LinkEndpoint = (*link)(nil)

@@ -73,6 +73,10 @@ func (w *writer) one(d stack.NetworkDispatcher, p *packet.Packet) {
 	if w.whole {
 		w.expire(v.AsSlice())
 	}
+	if w.link.take(v.AsSlice()) {
+		v.Release()
+		return
+	}
 	deliver(d, v)
 }
 
