@@ -144,11 +144,14 @@ func (p *Peer) SetEndpoint(endpoint netip.AddrPort) {
 	if path := p.path.Load(); path != nil && path.Remote == endpoint {
 		return
 	}
-	p.setPath(nil)
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	var path *dataplane.Path
+	if endpoint.IsValid() {
+		path = p.device.pathTo(endpoint)
+	}
+	p.movePath(path) // at once: between two paths no packet finds none
 	p.endpoint = endpoint
-	p.mu.Unlock()
-	p.settle()
 }
 
 // SetAllowedIPs says which source addresses the peer may use: all if nil, none if empty.
