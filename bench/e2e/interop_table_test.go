@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -57,38 +55,21 @@ protocol bgp warren {
 }
 `
 
-// birdProcess is one of several BIRDs on a host.
+// birdProcess is one of several BIRDs on a host, which may be started again.
 type birdProcess struct {
-	l          *lan
-	name, conf string
-	proc       *lab.Process
+	*lab.BIRD
+	l      *lan
+	config string
+	proc   *lab.Process
 }
 
 func (b *birdProcess) start(ctx context.Context) {
 	b.l.t.Helper()
 	var err error
-	if b.proc, err = b.l.host.Start("bird", "-f", "-c", b.conf, "-s", b.l.ctl(b.name), "-P", b.l.ctl(b.name+".pid")); err != nil {
+	if b.BIRD, err = b.l.host.StartBIRD(ctx, b.config); err != nil {
 		b.l.t.Fatal(err)
 	}
-	if err := b.proc.Wait(ctx, b.name, func() error { _, err := b.ask(ctx, "show", "status"); return err }); err != nil {
-		b.l.t.Fatal(err)
-	}
-}
-
-func (b *birdProcess) ask(ctx context.Context, command ...string) (string, error) {
-	return b.l.host.Run(ctx, "birdc", append([]string{"-s", b.l.ctl(b.name)}, command...)...)
-}
-
-var importedByBIRD = regexp.MustCompile(`Routes:\s+(\d+) imported`)
-
-// learned is how many routes of both families it has from warren.
-func (b *birdProcess) learned(ctx context.Context) (n int, err error) {
-	out, err := b.ask(ctx, "show", "protocols", "all", "warren")
-	for _, m := range importedByBIRD.FindAllStringSubmatch(out, -1) {
-		routes, _ := strconv.Atoi(m[1]) // it is digits
-		n += routes
-	}
-	return n, err
+	b.proc = b.Process
 }
 
 func newRelay(ctx context.Context, t *testing.T) *relay {
@@ -108,15 +89,11 @@ func newRelay(ctx context.Context, t *testing.T) *relay {
 	if err := writeTable(routes); err != nil {
 		t.Fatal(err)
 	}
-	bird := func(name, address, more string, as int) *birdProcess {
-		conf, err := r.file(name+".conf", fmt.Sprintf(relayBIRD, address, more, as))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &birdProcess{l: r.lan, name: name, conf: conf}
+	bird := func(address, more string, as int) *birdProcess {
+		return &birdProcess{l: r.lan, config: fmt.Sprintf(relayBIRD, address, more, as)}
 	}
-	r.sender = bird("sender", "10.77.0.1", fmt.Sprintf("include %q;", routes), 65001)
-	r.taker = bird("taker", "10.77.0.3", "", 65003)
+	r.sender = bird("10.77.0.1", fmt.Sprintf("include %q;", routes), 65001)
+	r.taker = bird("10.77.0.3", "", 65003)
 	return r
 }
 
@@ -163,7 +140,7 @@ func (r *relay) all(ctx context.Context, when string) {
 		return err
 	})
 	r.await(ctx, when+": the table at the taker", r.taker.proc, func() error {
-		n, err := r.taker.learned(ctx)
+		n, err := r.taker.Imported(ctx, "warren")
 		if err == nil && n != 2*tableEach {
 			err = fmt.Errorf("%d prefixes", n)
 		}
@@ -216,9 +193,9 @@ func TestTableIsInterrupted(t *testing.T) {
 	r.taker.start(ctx)
 	r.sender.start(ctx)
 	received := func() (int, error) { n, err := r.neighbor(ctx, "sender"); return n.PrefixesIn, err }
-	sent := func() (int, error) { return r.taker.learned(ctx) }
+	sent := func() (int, error) { return r.taker.Imported(ctx, "warren") }
 	restart := func(b *birdProcess) func() error {
-		return func() error { _, err := b.ask(ctx, "restart", "warren"); return err }
+		return func() error { _, err := b.Ctl(ctx, "restart", "warren"); return err }
 	}
 	kill := func(p **lab.Process, start func()) func() error {
 		return func() error {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -43,6 +45,19 @@ func (h *Host) StartBIRD(ctx context.Context, conf string) (*BIRD, error) {
 // Ctl runs one command of birdc(8) and returns what it wrote.
 func (b *BIRD) Ctl(ctx context.Context, command ...string) (string, error) {
 	return b.host.Run(ctx, "birdc", append([]string{"-s", b.socket}, command...)...)
+}
+
+var imported = regexp.MustCompile(`Routes:\s+(\d+) imported`)
+
+// Imported is how many routes of all families BIRD has from one of its protocols. It does not count them, so that it can be asked
+// often.
+func (b *BIRD) Imported(ctx context.Context, protocol string) (n int, err error) {
+	out, err := b.Ctl(ctx, "show", "protocols", "all", protocol)
+	for _, m := range imported.FindAllStringSubmatch(out, -1) {
+		routes, _ := strconv.Atoi(m[1]) // it is digits
+		n += routes
+	}
+	return n, err
 }
 
 // Established says whether all of the BGP sessions of this BIRD are, and names those that are not.

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"runtime"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/warrenvpn/warren/bench/program"
 	"github.com/warrenvpn/warren/bench/stat"
 )
 
@@ -27,7 +26,7 @@ var targets = map[pair]map[string]stat.Target{
 
 // Write prints the machine, the versions, the table of medians with their spread, and the ratios of the same rounds.
 func (r *Results) Write(w io.Writer) error {
-	writeMachine(w)
+	fmt.Fprintln(w, program.Machine())
 	for _, c := range r.Contenders {
 		fmt.Fprintf(w, "%s: %s\n", c.Name, c.Version)
 	}
@@ -58,10 +57,7 @@ func (r *Results) writeRatio(w io.Writer, c, base *Result) {
 		ratio := stat.Summarize(stat.Ratios(c.Values[title], base.Values[title]))
 		verdict := ""
 		if target, ok := targets[pair{c.Name, base.Name}][title]; ok {
-			verdict = fmt.Sprintf(" target ≥ %.1f missed", target.AtLeast)
-			if target.Met(ratio.Median) {
-				verdict = fmt.Sprintf(" target ≥ %.1f met", target.AtLeast)
-			}
+			verdict = " target " + target.Verdict(ratio.Median)
 		}
 		fmt.Fprintf(w, "\t%s", cell(ratio, " x")+verdict)
 	}
@@ -73,22 +69,4 @@ func cell(s stat.Summary, unit string) string {
 		return "not measured"
 	}
 	return fmt.Sprintf("%.2f%s (%.2f to %.2f)", s.Median, unit, s.Min, s.Max)
-}
-
-// writeMachine says where it was measured, as far as the system tells.
-func writeMachine(w io.Writer) {
-	cpu := "unknown CPU"
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
-				cpu = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	kernel := "unknown kernel"
-	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		kernel = "Linux " + strings.TrimSpace(string(text))
-	}
-	fmt.Fprintf(w, "%d cores of %s, %s, %s\n", runtime.NumCPU(), cpu, kernel, runtime.Version())
 }

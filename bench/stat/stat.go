@@ -1,6 +1,7 @@
 package stat
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -28,6 +29,9 @@ func Summarize(values []float64) Summary {
 	}
 }
 
+// String is the median and, in brackets, the lowest and the highest, to four digits.
+func (s Summary) String() string { return fmt.Sprintf("%.4g (%.4g to %.4g)", s.Median, s.Min, s.Max) }
+
 // Ratios divides two series round by round. A round that lacks either value, or whose divisor is zero, gives NaN.
 func Ratios(numerator, denominator []float64) []float64 {
 	ratios := make([]float64, min(len(numerator), len(denominator)))
@@ -48,4 +52,22 @@ type Target struct {
 // Met says whether a value reaches the target; NaN reaches none.
 func (t Target) Met(v float64) bool {
 	return !math.IsNaN(v) && (t.AtLeast == 0 || v >= t.AtLeast) && (t.AtMost == 0 || v <= t.AtMost)
+}
+
+// Verdict says what the target is and whether a value meets it: "≥ 2 met". It is empty where nothing is asked.
+func (t Target) Verdict(v float64) string {
+	if t == (Target{}) {
+		return ""
+	}
+	said := ""
+	if t.AtLeast != 0 {
+		said += fmt.Sprintf("≥ %g ", t.AtLeast)
+	}
+	if t.AtMost != 0 {
+		said += fmt.Sprintf("≤ %g ", t.AtMost)
+	}
+	if t.Met(v) {
+		return said + "met"
+	}
+	return said + "missed"
 }

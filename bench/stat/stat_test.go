@@ -19,6 +19,9 @@ func TestSummarize(t *testing.T) {
 			t.Errorf("Summarize(%v) = %+v, want %+v", test.values, got, test.want)
 		}
 	}
+	if got := Summarize([]float64{1234.56, 0.5, 2e6}).String(); got != "1235 (0.5 to 2e+06)" {
+		t.Errorf("written %q", got)
+	}
 	if got := Summarize([]float64{nan}); !math.IsNaN(got.Median) || got.N != 0 {
 		t.Errorf("of nothing: %+v", got)
 	}
@@ -34,14 +37,19 @@ func TestRatios(t *testing.T) {
 
 func TestTarget(t *testing.T) {
 	for _, test := range []struct {
-		target Target
-		value  float64
-		want   bool
+		target  Target
+		value   float64
+		want    bool
+		verdict string
 	}{
-		{Target{AtLeast: 2}, 2, true}, {Target{AtLeast: 2}, 1.99, false},
-		{Target{AtMost: 1.1}, 1.1, true}, {Target{AtMost: 1.1}, 1.2, false},
-		{Target{}, 5, true}, {Target{AtMost: 1}, math.NaN(), false},
+		{Target{AtLeast: 2}, 2, true, "≥ 2 met"}, {Target{AtLeast: 2}, 1.99, false, "≥ 2 missed"},
+		{Target{AtMost: 1.1}, 1.1, true, "≤ 1.1 met"}, {Target{AtMost: 1.1}, 1.2, false, "≤ 1.1 missed"},
+		{Target{AtLeast: 1, AtMost: 2}, 1.5, true, "≥ 1 ≤ 2 met"}, {Target{AtLeast: 1, AtMost: 2}, 3, false, "≥ 1 ≤ 2 missed"},
+		{Target{}, 5, true, ""}, {Target{AtMost: 1}, math.NaN(), false, "≤ 1 missed"},
 	} {
+		if got := test.target.Verdict(test.value); got != test.verdict {
+			t.Errorf("%+v of %v: %q, want %q", test.target, test.value, got, test.verdict)
+		}
 		if got := test.target.Met(test.value); got != test.want {
 			t.Errorf("%+v met by %v: %v, want %v", test.target, test.value, got, test.want)
 		}

@@ -56,11 +56,11 @@ func (s *site) learn(ctx context.Context, w *world, before int, f *figures) erro
 	if err != nil {
 		return err
 	}
-	birdCPU, err := cpuTime(s.sender.proc)
+	birdCPU, err := cpuTime(s.sender.Process)
 	if err != nil {
 		return err
 	}
-	if _, err := s.sender.ask(ctx, "enable", "warren"); err != nil {
+	if _, err := s.sender.Ctl(ctx, "enable", "warren"); err != nil {
 		return err
 	}
 	since, err := s.established(ctx, "sender")
@@ -74,7 +74,7 @@ func (s *site) learn(ctx context.Context, w *world, before int, f *figures) erro
 	if err := cpu(); err != nil {
 		return err
 	}
-	after, err := cpuTime(s.sender.proc)
+	after, err := cpuTime(s.sender.Process)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (s *site) send(ctx context.Context, w *world, _ int, f *figures) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.taker.ask(ctx, "enable", "warren"); err != nil {
+	if _, err := s.taker.Ctl(ctx, "enable", "warren"); err != nil {
 		return err
 	}
 	since, err := s.established(ctx, "taker")
@@ -98,7 +98,7 @@ func (s *site) send(ctx context.Context, w *world, _ int, f *figures) error {
 		return err
 	}
 	err = s.warren.Wait(ctx, "warren's routes in BIRD", func() error {
-		n, err := s.taker.learned(ctx)
+		n, err := s.taker.Imported(ctx, "warren")
 		if err == nil && n < len(w.prefixes) {
 			err = fmt.Errorf("%d of %d", n, len(w.prefixes))
 		}
@@ -116,7 +116,7 @@ func (s *site) send(ctx context.Context, w *world, _ int, f *figures) error {
 // withdraw measures from the moment at which BIRD loses its routes until they are out of the fib again. Warren has no other
 // neighbour then.
 func (s *site) withdraw(ctx context.Context, _ *world, before int, f *figures) error {
-	if _, err := s.taker.ask(ctx, "disable", "warren"); err != nil {
+	if _, err := s.taker.Ctl(ctx, "disable", "warren"); err != nil {
 		return err
 	}
 	cpu, err := s.cpu(&f.withdrawnCPU)
@@ -125,7 +125,7 @@ func (s *site) withdraw(ctx context.Context, _ *world, before int, f *figures) e
 	}
 	start := time.Now()
 	for _, family := range []string{"s4", "s6"} {
-		if _, err := s.sender.ask(ctx, "disable", family); err != nil {
+		if _, err := s.sender.Ctl(ctx, "disable", family); err != nil {
 			return err
 		}
 	}

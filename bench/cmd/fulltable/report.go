@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"runtime"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/warrenvpn/warren/bench/lab"
+	"github.com/warrenvpn/warren/bench/program"
 	"github.com/warrenvpn/warren/bench/stat"
 )
 
@@ -44,7 +44,7 @@ var rows = []row{
 }
 
 func (r *report) write(ctx context.Context, w io.Writer) error {
-	fmt.Fprintf(w, "%d cores, %s\n", runtime.NumCPU(), runtime.Version())
+	fmt.Fprintln(w, program.Machine())
 	for _, line := range []func(context.Context) (string, error){r.warrenVersion, birdVersion} {
 		text, err := line(ctx)
 		if err != nil {
@@ -62,20 +62,9 @@ func (r *report) write(ctx context.Context, w io.Writer) error {
 			values[i] = row.of(&r.rounds[i])
 		}
 		s := stat.Summarize(values)
-		fmt.Fprintf(out, "%s\t%.4g (%.4g to %.4g)\t%s\n", row.title, s.Median, s.Min, s.Max, verdict(row.target, s.Median))
+		fmt.Fprintf(out, "%s\t%v\t%s\n", row.title, s, row.target.Verdict(s.Median))
 	}
 	return out.Flush()
-}
-
-func verdict(t stat.Target, value float64) string {
-	switch {
-	case t == stat.Target{}:
-		return ""
-	case t.Met(value):
-		return fmt.Sprintf("≤ %g met", t.AtMost)
-	default:
-		return fmt.Sprintf("≤ %g missed", t.AtMost)
-	}
 }
 
 func (r *report) warrenVersion(context.Context) (string, error) {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +58,7 @@ type site struct {
 	host          *lab.Host
 	warren        *lab.Process
 	client        *warren.Client
-	sender, taker *bird
+	sender, taker *lab.BIRD
 }
 
 // newSite starts all three. The taker does not speak before it is told to. The site is to be closed.
@@ -81,7 +80,7 @@ func newSite(ctx context.Context, w *world, program string) (s *site, err error)
 	if err := s.startWarren(ctx, program); err != nil {
 		return nil, err
 	}
-	if s.taker, err = s.startBIRD(ctx, "taker", taker, "", 65003); err != nil {
+	if s.taker, err = s.startBIRD(ctx, taker, "", 65003); err != nil {
 		return nil, err
 	}
 	statics := filepath.Join(l.Dir(), "statics.conf")
@@ -92,7 +91,7 @@ func newSite(ctx context.Context, w *world, program string) (s *site, err error)
 	if err := errors.Join(w.writeStatics(f), f.Close()); err != nil {
 		return nil, fmt.Errorf("write the routes of BIRD: %w", err)
 	}
-	s.sender, err = s.startBIRD(ctx, "sender", sender, fmt.Sprintf("include %q;", statics), 65001)
+	s.sender, err = s.startBIRD(ctx, sender, fmt.Sprintf("include %q;", statics), 65001)
 	return s, err
 }
 
@@ -121,45 +120,9 @@ func (s *site) startWarren(ctx context.Context, program string) error {
 
 func (s *site) close() error { return s.lab.Close() }
 
-// bird is BIRD 2, and the directory that its files are in.
-type bird struct {
-	host *lab.Host
-	proc *lab.Process
-	ctl  string
-}
-
 // startBIRD starts one whose session is disabled.
-func (s *site) startBIRD(ctx context.Context, name, address, more string, as int) (*bird, error) {
-	base := filepath.Join(s.lab.Dir(), name)
-	b := &bird{host: s.host, ctl: base + ".ctl"}
-	config := fmt.Sprintf(birdConfig, address, more, as, "disabled;")
-	if err := os.WriteFile(base+".conf", []byte(config), 0o600); err != nil {
-		return nil, fmt.Errorf("write the configuration of BIRD: %w", err)
-	}
-	var err error
-	if b.proc, err = s.host.Start("bird", "-f", "-c", base+".conf", "-s", b.ctl, "-P", base+".pid"); err != nil {
-		return nil, err
-	}
-	return b, b.proc.Wait(ctx, "BIRD's socket", func() error {
-		_, err := b.ask(ctx, "show", "status")
-		return err
-	})
-}
-
-func (b *bird) ask(ctx context.Context, command ...string) (string, error) {
-	return b.host.Run(ctx, "birdc", append([]string{"-s", b.ctl}, command...)...)
-}
-
-var imported = regexp.MustCompile(`Routes:\s+(\d+) imported`)
-
-// learned is how many routes BIRD has from warren, of both families. It does not count them, so that it can be asked often.
-func (b *bird) learned(ctx context.Context) (n int, err error) {
-	out, err := b.ask(ctx, "show", "protocols", "all", "warren")
-	for _, m := range imported.FindAllStringSubmatch(out, -1) {
-		routes, _ := strconv.Atoi(m[1]) // it is digits
-		n += routes
-	}
-	return n, err
+func (s *site) startBIRD(ctx context.Context, address, more string, as int) (*lab.BIRD, error) {
+	return s.host.StartBIRD(ctx, fmt.Sprintf(birdConfig, address, more, as, "disabled;"))
 }
 
 // cpuTime is what a process has used so far, in user and kernel mode (proc(5), fields 14 and 15 of stat).

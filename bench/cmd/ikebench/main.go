@@ -9,22 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"os/signal"
-	"path/filepath"
-	"syscall"
+
+	"github.com/warrenvpn/warren/bench/program"
 )
 
-func main() {
-	// What a signal ends is still taken down: namespaces, processes, files.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "ikebench:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("ikebench", run) }
 
 // settings are the command line.
 type settings struct {
@@ -52,7 +41,7 @@ func parse(args []string) (s settings, err error) {
 	return s, nil
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	s, err := parse(args)
 	if err != nil {
 		return err
@@ -60,17 +49,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root")
 	}
-	if s.warren == "" {
-		dir, err := os.MkdirTemp("", "ikebench-")
-		if err != nil {
-			return fmt.Errorf("make a directory for warren: %w", err)
-		}
-		defer os.RemoveAll(dir)
-		s.warren = filepath.Join(dir, "warren")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-o", s.warren, "./cmd/warren").CombinedOutput(); err != nil {
-			return fmt.Errorf("build warren: %w\n%s", err, out)
-		}
+	warren, remove, err := program.Warren(ctx, s.warren)
+	defer func() { err = errors.Join(err, remove()) }()
+	if err != nil {
+		return err
 	}
+	s.warren = warren
 	r := newReport()
 	for i := range s.rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", i+1, s.rounds)

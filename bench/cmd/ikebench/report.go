@@ -5,9 +5,9 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime"
 	"text/tabwriter"
 
+	"github.com/warrenvpn/warren/bench/program"
 	"github.com/warrenvpn/warren/bench/stat"
 )
 
@@ -29,34 +29,25 @@ func (r *report) add(figure string, value float64) {
 }
 
 // wanted is what part of charon's rate warren's is to be at least.
-var wanted = map[string]float64{"curve25519": 1, "ecp384": 0.5}
+var wanted = map[string]stat.Target{"curve25519": {AtLeast: 1}, "ecp384": {AtLeast: 0.5}}
 
 func (r *report) write(w io.Writer) error {
-	fmt.Fprintf(w, "%d cores, %s\n", runtime.NumCPU(), runtime.Version())
+	fmt.Fprintln(w, program.Machine())
 	out := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(out, "\nmedian of %d rounds\tvalue (lowest to highest)\ttarget\n", len(r.values[secondsUp]))
 	fmt.Fprintln(out, "handshakes a second of CPU as responder")
 	for _, group := range groups {
 		ours, theirs := stat.Summarize(r.values[rateOf("warren", group)]), stat.Summarize(r.values[rateOf("charon", group)])
 		ratio := ours.Median / theirs.Median
-		fmt.Fprintf(out, "  %s\t%s\t≥ %g × charon: %.2f × %s\n", rateOf("warren", group), spread(ours), wanted[group], ratio, met(ratio >= wanted[group]))
-		fmt.Fprintf(out, "  %s\t%s\t\n", rateOf("charon", group), spread(theirs))
+		fmt.Fprintf(out, "  %s\t%v\t%.2f × charon, %s\n", rateOf("warren", group), ours, ratio, wanted[group].Verdict(ratio))
+		fmt.Fprintf(out, "  %s\t%v\t\n", rateOf("charon", group), theirs)
 	}
 	for _, f := range []struct {
 		title  string
-		atMost float64
-	}{{secondsUp, 10}, {bytesEach, 64}} {
+		target stat.Target
+	}{{secondsUp, stat.Target{AtMost: 10}}, {bytesEach, stat.Target{AtMost: 64}}} {
 		s := stat.Summarize(r.values[f.title])
-		fmt.Fprintf(out, "%s\t%s\t≤ %g %s\n", f.title, spread(s), f.atMost, met(s.Median <= f.atMost))
+		fmt.Fprintf(out, "%s\t%v\t%s\n", f.title, s, f.target.Verdict(s.Median))
 	}
 	return out.Flush()
-}
-
-func spread(s stat.Summary) string { return fmt.Sprintf("%.4g (%.4g to %.4g)", s.Median, s.Min, s.Max) }
-
-func met(yes bool) string {
-	if yes {
-		return "met"
-	}
-	return "missed"
 }

@@ -5,21 +5,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
+	"io"
+
+	"github.com/warrenvpn/warren/bench/program"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "ratios:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("ratios", run) }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("ratios", flag.ContinueOnError)
 	count := flags.Int("count", 5, "`number` of interleaved rounds")
 	benchtime := flags.String("benchtime", "200ms", "`time` of one benchmark in a round, or a number of iterations such as 100x")
@@ -44,7 +37,7 @@ func run(ctx context.Context, args []string) error {
 	if table == nil {
 		table = m.formable(ratios)
 	}
-	missing, err := m.write(os.Stdout, table)
+	missing, err := m.write(out, table)
 	if err == nil && missing > 0 {
 		err = fmt.Errorf("%d ratios could not be measured", missing)
 	}

@@ -19,7 +19,7 @@ func (m *measurement) write(w io.Writer, table []ratio) (missing int, err error)
 	for _, k := range m.order {
 		s := m.series[k]
 		ns := stat.Summarize(s[nsPerOp])
-		fmt.Fprintf(out, "%s %s\t%.4g (%.4g to %.4g)\t%s\n", k.pkg, k.name, ns.Median, ns.Min, ns.Max, others(s))
+		fmt.Fprintf(out, "%s %s\t%v\t%s\n", k.pkg, k.name, ns, others(s))
 	}
 	if len(table) == 0 {
 		return 0, out.Flush()
@@ -37,7 +37,7 @@ func (m *measurement) write(w io.Writer, table []ratio) (missing int, err error)
 		if r.denominator == "" {
 			format = "%s\t%.1f (%.1f to %.1f)\t%s\n"
 		}
-		fmt.Fprintf(out, format, r.title, s.Median, s.Min, s.Max, verdict(r.target, s.Median))
+		fmt.Fprintf(out, format, r.title, s.Median, s.Min, s.Max, r.target.Verdict(s.Median))
 	}
 	return missing, out.Flush()
 }
@@ -76,22 +76,4 @@ func others(s series) (text string) {
 		text += fmt.Sprintf("%.4g %s  ", stat.Summarize(s[unit]).Median, unit)
 	}
 	return text
-}
-
-// verdict is empty for a ratio that is only reported.
-func verdict(t stat.Target, value float64) string {
-	if t == (stat.Target{}) {
-		return ""
-	}
-	said := ""
-	if t.AtLeast != 0 {
-		said += fmt.Sprintf("≥ %.2f ", t.AtLeast)
-	}
-	if t.AtMost != 0 {
-		said += fmt.Sprintf("≤ %.2f ", t.AtMost)
-	}
-	if t.Met(value) {
-		return said + "met"
-	}
-	return said + "missed"
 }

@@ -7,29 +7,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/warrenvpn/warren/bench/peers"
+	"github.com/warrenvpn/warren/bench/program"
 )
 
-func main() {
-	// What a signal ends is still taken down: namespaces, processes, files.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "sidebyside:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("sidebyside", run) }
 
 // settings are the command line.
 type settings struct {
@@ -69,7 +58,7 @@ func parse(args []string) (settings, error) {
 	return s, nil
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	s, err := parse(args)
 	if err != nil {
 		return err
@@ -77,17 +66,14 @@ func run(ctx context.Context, args []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root; as an ordinary user only the benchmarks in memory run (make bench-ratios)")
 	}
-	if s.warren == "" && slices.ContainsFunc(s.contenders, func(name string) bool { return strings.HasPrefix(name, "warren") }) {
-		dir, err := os.MkdirTemp("", "sidebyside-")
-		if err != nil {
-			return fmt.Errorf("make a directory for warren: %w", err)
-		}
-		defer os.RemoveAll(dir)
-		s.warren = filepath.Join(dir, "warren")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-o", s.warren, "./cmd/warren").CombinedOutput(); err != nil {
+	if slices.ContainsFunc(s.contenders, func(name string) bool { return strings.HasPrefix(name, "warren") }) {
+		path, remove, failed := program.Warren(ctx, s.warren)
+		defer func() { err = errors.Join(err, remove()) }()
+		if failed != nil {
 			// The others can be measured without it, and it will fail to come up by this path.
-			fmt.Fprintf(os.Stderr, "sidebyside: build warren: %v\n%s", err, out)
+			fmt.Fprintln(os.Stderr, "sidebyside:", failed)
 		}
+		s.warren = path
 	}
 	contenders, err := peers.Contenders(s.contenders, s.warren)
 	if err != nil {
@@ -97,6 +83,6 @@ func run(ctx context.Context, args []string) error {
 	if results == nil {
 		return err
 	}
-	fmt.Println()
-	return errors.Join(results.Write(os.Stdout), err)
+	fmt.Fprintln(out)
+	return errors.Join(results.Write(out), err)
 }
