@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -61,7 +62,8 @@ type site struct {
 // tunnel is one tunnel of the site.
 type tunnel struct {
 	cfg *TunnelConfig
-	// routing is cfg, or a later one that has other routes or another neighbour: of whoever holds site.changing.
+	// routing is cfg, or a later one that has other routes, another neighbour or other settings of the peer: of whoever holds
+	// site.changing.
 	routing *TunnelConfig
 	index   uint32
 	vrf     *vrf
@@ -72,7 +74,9 @@ type tunnel struct {
 	// device has the peer. It watches it, and keeps here what it knows for that.
 	device  *wgDevice
 	watched peerWatch
-	iv      ivKeeper
+	// endpoint is where the peer is expected, if that was changed since cfg.
+	endpoint atomic.Pointer[EndpointConfig]
+	iv       ivKeeper
 	// via is where routes into the tunnel lead; the others offer them: what is configured, the other ends of its pairs, what
 	// its selectors cover.
 	via                                   *route.Via

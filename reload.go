@@ -90,15 +90,24 @@ func diff(from, to *Config) (*changes, error) {
 	return c, nil
 }
 
-// sameTunnel says whether two configurations of a tunnel differ at most in its routes and its neighbour.
+// sameTunnel says whether two configurations of a tunnel differ at most in what can change while its SAs and its session stay.
 func sameTunnel(a, b *TunnelConfig) bool {
 	if a.IPsec != nil && a.IPsec.any() {
 		return reflect.DeepEqual(a, b) // its clients are made after all of it
 	}
-	one, other := *a, *b
-	one.Routes, one.BGP = nil, nil
-	other.Routes, other.BGP = nil, nil
-	return reflect.DeepEqual(&one, &other)
+	return reflect.DeepEqual(a.lasting(), b.lasting())
+}
+
+// lasting is the configuration without what can change in place: routes, neighbour, and of a WireGuard peer what `wg set` changes.
+func (t *TunnelConfig) lasting() *TunnelConfig {
+	c := *t
+	c.Routes, c.BGP = nil, nil
+	if t.WireGuard != nil {
+		w := *t.WireGuard
+		w.PresharedKey, w.Endpoint, w.PersistentKeepalive = nil, EndpointConfig{}, 0
+		c.WireGuard, c.AllowedIPs = &w, nil
+	}
+	return &c
 }
 
 // restart collects the keys that need one.

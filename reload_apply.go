@@ -10,7 +10,9 @@ import (
 
 // Apply has the engine be what another configuration says. What did not change is not touched: the SAs and sessions of a tunnel
 // of which at most the routes, their weights and the neighbour changed go on, and so do BGP sessions whose neighbour is the same;
-// policies change under them. A tunnel of which anything else changed is taken down and made anew. What is protected stays
+// policies change under them. So does the session of a WireGuard tunnel whose endpoint, persistent keepalive, allowed_ips or
+// preshared key changed, which the next handshake uses: as with `wg syncconf`, and what wg(8) changed besides stays so. A tunnel of
+// which anything else changed is taken down and made anew. What is protected stays
 // refused meanwhile: protection begins before a route leads anywhere, and ends when none does any more.
 //
 // All is checked before anything is touched: mistakes are ConfigErrors, and what only a new start can change (underlay, ports,
@@ -52,6 +54,7 @@ func (e *Engine) applyTo(s *site, full *Config) error {
 		return err
 	}
 	r := &reload{site: s, engine: e, changes: c}
+	r.revive()
 	if err := r.check(); err != nil {
 		return err
 	}
@@ -82,6 +85,8 @@ type reload struct {
 	errs        []error
 	failed      map[string]bool
 	unforwarded []ForwardConfig
+	// tuned are the WireGuard tunnels that stay.
+	tuned []tuning
 	// loose are prefixes whose protection ends with the peers that came by wg(8) and gave way to the configuration's.
 	loose map[*vrf]looseEnds
 }
@@ -99,6 +104,7 @@ func (r *reload) apply() {
 	r.ownAddresses()
 	r.growPools()
 	r.addTunnels()
+	r.tune()
 	r.changeRoutes()
 	r.fitPorts()
 	r.meetNeighbors()

@@ -163,11 +163,14 @@ func (r *reload) ownAddresses() {
 	}
 }
 
-// keep notes what routes and which neighbour the tunnels that stay are to have.
+// keep notes what routes, which neighbour and which peer's settings the tunnels that stay are to have.
 func (r *reload) keep() {
 	for _, t := range r.allTunnels() {
 		if cfg := r.kept[t.cfg.Name]; cfg != nil && t.client == "" {
 			t.reroute(cfg.Routes)
+			if t.peer != nil {
+				r.tuned = append(r.tuned, tuning{t, t.routing, cfg})
+			}
 			t.routing = cfg
 		}
 	}

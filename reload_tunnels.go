@@ -12,11 +12,19 @@ import (
 
 type ikeAction = ike.Action
 
-// removeTunnels takes away the tunnels that are gone, and those that are to be made anew.
+// removeTunnels takes away the tunnels that are gone, and those that are to be made anew, with the devices that were their own: also
+// where wg(8) has removed the peer.
 func (r *reload) removeTunnels() {
 	for _, t := range r.allTunnels() {
 		if t.client == "" && r.gone[t.cfg.Name] {
 			r.fail(r.removeTunnel(t))
+		}
+	}
+	for _, d := range r.devices() {
+		if d.owner != nil && r.gone[d.owner.Name] {
+			if err := r.closeDevice(d); err != nil {
+				r.fail(fmt.Errorf("remove tunnel %q: %w", d.owner.Name, err))
+			}
 		}
 	}
 	for _, t := range r.allTemplates() {
@@ -38,9 +46,6 @@ func (r *reload) removeTunnel(t *tunnel) (err error) {
 			d.removePeer(t)
 		}
 		d.mu.Unlock()
-		if d.owner != nil {
-			err = r.closeDevice(d)
-		}
 	} else {
 		for _, p := range []*route.Peer{t.static, t.connected, t.selectors} {
 			t.vrf.router.RemovePeer(p)

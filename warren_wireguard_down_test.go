@@ -29,14 +29,29 @@ tunnels:
 // joints runs two of them in a bubble, the first of which finds its peer at an endpoint.
 func joints(t *testing.T, network *sim.Network, endpoint string, options ...warren.Option) (e [2]*warren.Engine) {
 	t.Helper()
+	return runJoints(t, network, jointConfigs(t, endpoint), options...)
+}
+
+func jointConfigs(t *testing.T, endpoint string) (cfgs [2]*warren.Config) {
+	t.Helper()
 	private, public := wgKeys(t, 2)
-	for i := range e {
-		cfg, err := warren.ParseConfig("joint.yaml", fmt.Appendf(nil, joint, i+1, private[i], public[1-i], endpoint))
-		if err != nil {
+	for i := range cfgs {
+		var err error
+		if cfgs[i], err = warren.ParseConfig("joint.yaml", fmt.Appendf(nil, joint, i+1, private[i], public[1-i], endpoint)); err != nil {
 			t.Fatal(err)
 		}
+		endpoint = "192.0.2.1:51820"
+	}
+	return cfgs
+}
+
+// runJoints runs them, the first with the options.
+func runJoints(t *testing.T, network *sim.Network, cfgs [2]*warren.Config, options ...warren.Option) (e [2]*warren.Engine) {
+	t.Helper()
+	for i := range e {
+		var err error
 		options = append(options, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil))))
-		if e[i], err = warren.New(cfg, options...); err != nil {
+		if e[i], err = warren.New(cfgs[i], options...); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
@@ -48,7 +63,7 @@ func joints(t *testing.T, network *sim.Network, endpoint string, options ...warr
 				t.Error(err)
 			}
 		})
-		endpoint, options = "192.0.2.1:51820", nil
+		options = nil
 	}
 	synctest.Wait()
 	return e

@@ -210,6 +210,14 @@ func (s *site) openPeer(t *tunnel) error {
 	return nil
 }
 
+// expected is where the configuration says that the peer is.
+func (t *tunnel) expected() *EndpointConfig {
+	if e := t.endpoint.Load(); e != nil {
+		return e
+	}
+	return &t.cfg.WireGuard.Endpoint
+}
+
 // deviceOf is the device that a tunnel's peer is to be of, nil if there is none.
 func (s *site) deviceOf(t *TunnelConfig) *wgDevice {
 	name := sharedDevice
@@ -298,7 +306,7 @@ func (t *tunnel) shakeHands(what string) error {
 func (t *tunnel) peerStatus(ts *TunnelStatus) {
 	p := t.peer.Status()
 	ts.Kind, ts.State = "wireguard", p.State.String()
-	w := &WireGuardStatus{PublicKey: p.PublicKey.String(), Device: t.device.device.PublicKey().String(), Endpoint: t.cfg.WireGuard.Endpoint.String(),
+	w := &WireGuardStatus{PublicKey: p.PublicKey.String(), Device: t.device.device.PublicKey().String(), Endpoint: t.expected().String(),
 		AllowedIPs: p.AllowedIPs, PresharedKey: p.PresharedKey != (handshake.PresharedKey{}), PersistentKeepalive: p.PersistentKeepalive,
 		LastHandshake: p.LastHandshake, SentBytes: p.SentBytes, ReceivedBytes: p.ReceivedBytes, Waiting: p.Waiting}
 	if p.Endpoint.IsValid() {

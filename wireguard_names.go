@@ -36,7 +36,9 @@ type peerWatch struct {
 	// tried is when the peer was last asked for a session although it is left.
 	tried time.Time
 	// busy says that the endpoint's name is being looked up: the others are of who does that.
-	busy  atomic.Bool
+	busy atomic.Bool
+	// of is what is looked up.
+	of    EndpointConfig
 	retry time.Duration
 	due   time.Time // zero is at once
 	found bool
@@ -45,12 +47,20 @@ type peerWatch struct {
 // lookUpDue says whether to look up the endpoint's name now, if it has one: who is told so must call lookUp.
 func (t *tunnel) lookUpDue(now time.Time) bool {
 	w := &t.watched
-	if t.cfg.WireGuard.Endpoint.Name == "" || !w.busy.CompareAndSwap(false, true) {
+	if t.expected().Name == "" || !w.busy.CompareAndSwap(false, true) {
 		return false
 	}
-	due := !now.Before(w.due)
+	w.expect(*t.expected())
+	due := w.of.Name != "" && !now.Before(w.due)
 	w.busy.Store(due)
 	return due
+}
+
+// expect begins anew where another name is to be looked up.
+func (w *peerWatch) expect(e EndpointConfig) {
+	if e != w.of {
+		w.of, w.found, w.retry, w.due = e, false, 0, time.Time{}
+	}
 }
 
 // watch looks up names, again while the peer does not answer, and tries peers that are left for not answering.
@@ -96,8 +106,9 @@ func (d *wgDevice) retry(t *tunnel, now time.Time) {
 
 // lookUp looks up a name that has not been found yet, or whose peer does not answer.
 func (d *wgDevice) lookUp(ctx context.Context, t *tunnel, now time.Time) {
-	e, w := &t.cfg.WireGuard.Endpoint, &t.watched
+	w := &t.watched
 	defer w.busy.Store(false)
+	e := w.of
 	st := t.peer.Status()
 	if w.found && (st.State == wireguard.Up || st.State == wireguard.Idle && st.Waiting == 0 && now.Sub(st.LastHandshake) < silentAfter) {
 		w.due = now.Add(lookupEvery)
@@ -118,6 +129,11 @@ func (d *wgDevice) lookUp(ctx context.Context, t *tunnel, now time.Time) {
 		return
 	}
 	w.found, w.retry, w.due = true, 0, now.Add(lookupEvery)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if *t.expected() != e {
+		return // it was changed meanwhile
+	}
 	if at := netip.AddrPortFrom(addrs[0], e.Port); !slices.Contains(addrs, st.Endpoint.Addr()) || st.Endpoint.Port() != e.Port {
 		d.log.Info("endpoint is looked up", "tunnel", t.cfg.Name, "name", e.Name, "address", at)
 		t.peer.SetEndpoint(at)

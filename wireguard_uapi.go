@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/routing/route"
-	"github.com/warrenvpn/warren/routing/router"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 	"github.com/warrenvpn/warren/tunnel/wireguard/uapi"
 )
@@ -85,36 +84,46 @@ func (c wgControl) Get() (uapi.State, error) {
 // state is the device with those of its peers that are wanted. The caller holds mu.
 func (d *wgDevice) state(wanted func(*tunnel) bool) uapi.State {
 	s := uapi.State{PrivateKey: uapi.Key(d.key), ListenPort: d.port, FwMark: d.mark}
-	for key, t := range d.peers {
-		if !wanted(t) {
-			continue
+	for _, t := range d.peers {
+		if wanted(t) {
+			s.Peers = append(s.Peers, t.asPeer())
 		}
-		p := t.peer.Status()
-		allowed := p.AllowedIPs
-		if allowed == nil {
-			allowed = everything[:]
-		}
-		s.Peers = append(s.Peers, uapi.PeerState{PublicKey: uapi.PublicKey(key), PresharedKey: uapi.Key(p.PresharedKey), Endpoint: p.Endpoint,
-			PersistentKeepalive: uint16(p.PersistentKeepalive / time.Second), AllowedIPs: slices.Clone(allowed), LastHandshake: p.LastHandshake,
-			RxBytes: p.ReceivedBytes, TxBytes: p.SentBytes})
 	}
 	slices.SortFunc(s.Peers, func(a, b uapi.PeerState) int { return slices.Compare(a.PublicKey[:], b.PublicKey[:]) })
 	return s
 }
 
+// asPeer is the tunnel as wg(8) sees it.
+func (t *tunnel) asPeer() uapi.PeerState {
+	p := t.peer.Status()
+	return uapi.PeerState{PublicKey: uapi.PublicKey(p.PublicKey), PresharedKey: uapi.Key(p.PresharedKey), Endpoint: p.Endpoint,
+		PersistentKeepalive: uint16(p.PersistentKeepalive / time.Second), AllowedIPs: slices.Clone(orEverything(p.AllowedIPs)),
+		LastHandshake: p.LastHandshake, RxBytes: p.ReceivedBytes, TxBytes: p.SentBytes}
+}
+
 // Set implements uapi.Device. Peers with cryptokey routing, which all have that come by wg(8), share one space of allowed
 // addresses; each other peer has one of its own, a filter.
 func (c wgControl) Set(change uapi.Change) error {
-	d := c.d
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	return c.d.set(change)
+}
+
+// set is Set for who holds mu.
+func (d *wgDevice) set(change uapi.Change) error {
 	exclusive := func(t *tunnel) bool { return t.cfg.WireGuard.CryptokeyRouting }
 	before := d.state(exclusive)
 	own := change
-	own.Peers = slices.DeleteFunc(slices.Clone(change.Peers), func(p uapi.PeerChange) bool {
-		t := d.peers[handshake.PublicKey(p.PublicKey)]
-		return t != nil && !exclusive(t)
-	})
+	own.Peers = nil
+	alone := map[handshake.PublicKey][]uapi.PeerChange{}
+	for _, p := range change.Peers {
+		key := handshake.PublicKey(p.PublicKey)
+		if t := d.peers[key]; t != nil && !exclusive(t) {
+			alone[key] = append(alone[key], p)
+		} else {
+			own.Peers = append(own.Peers, p)
+		}
+	}
 	after := before.Apply(own)
 	if err := d.check(before, after); err != nil {
 		return err
@@ -123,14 +132,11 @@ func (c wgControl) Set(change uapi.Change) error {
 		return err
 	}
 	for key, t := range d.peers {
-		if exclusive(t) {
+		if exclusive(t) || !change.ReplacePeers && alone[key] == nil {
 			continue
 		}
-		one := d.state(func(o *tunnel) bool { return o == t })
-		alone := uapi.Change{ReplacePeers: change.ReplacePeers, Peers: slices.DeleteFunc(slices.Clone(change.Peers), func(p uapi.PeerChange) bool {
-			return handshake.PublicKey(p.PublicKey) != key
-		})}
-		if err := d.change(one, one.Apply(alone), t.vrf); err != nil {
+		one := uapi.State{PrivateKey: uapi.Key(d.key), Peers: []uapi.PeerState{t.asPeer()}}
+		if err := d.change(one, one.Apply(uapi.Change{ReplacePeers: change.ReplacePeers, Peers: alone[key]}), t.vrf); err != nil {
 			return err
 		}
 	}
@@ -257,27 +263,6 @@ func (d *wgDevice) names() map[string]bool {
 	return taken
 }
 
-// allowedIn is a prefix that leads to a peer in a vrf.
-type allowedIn struct {
-	vrf    *vrf
-	prefix netip.Prefix
-}
-
-// allowedBy are the prefixes of peers with cryptokey routing. Those that are not there yet will belong to v.
-func (d *wgDevice) allowedBy(s uapi.State, v *vrf) map[allowedIn]bool {
-	all := map[allowedIn]bool{}
-	for i := range s.Peers {
-		in := v
-		if t := d.peers[handshake.PublicKey(s.Peers[i].PublicKey)]; t != nil {
-			in = t.vrf
-		}
-		for _, p := range s.Peers[i].AllowedIPs {
-			all[allowedIn{in, p}] = true
-		}
-	}
-	return all
-}
-
 // welcome makes the tunnel of a peer that came by wg(8), with a name that is not taken: its allowed addresses are its routes.
 func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf, taken map[string]bool) error {
 	key := handshake.PublicKey(p.PublicKey)
@@ -303,7 +288,7 @@ func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf, taken map[string]bool) err
 // nonNil tells no allowed addresses from all.
 func nonNil(p []netip.Prefix) []netip.Prefix { return append([]netip.Prefix{}, p...) }
 
-// changePeer makes one peer what it is to be.
+// changePeer makes one peer what it is to be. Its session stays.
 func (d *wgDevice) changePeer(t *tunnel, was, is *uapi.PeerState) {
 	if is.PresharedKey != was.PresharedKey {
 		t.peer.SetPresharedKey(handshake.PresharedKey(is.PresharedKey))
@@ -317,29 +302,17 @@ func (d *wgDevice) changePeer(t *tunnel, was, is *uapi.PeerState) {
 	if slices.Equal(is.AllowedIPs, was.AllowedIPs) {
 		return
 	}
-	if err := t.peer.SetAllowedIPs(nonNil(is.AllowedIPs)); err != nil {
+	allowed := nonNil(is.AllowedIPs)
+	if !t.cfg.WireGuard.CryptokeyRouting && slices.Equal(allowed, everything[:]) {
+		allowed = nil // no filter
+	}
+	if err := t.peer.SetAllowedIPs(allowed); err != nil {
 		d.log.Error("allowed addresses cannot be set", "tunnel", t.cfg.Name, "error", err)
 		return
 	}
 	if t.cfg.WireGuard.CryptokeyRouting {
 		t.allow(was.AllowedIPs, is.AllowedIPs)
 	}
-}
-
-// allow has a peer's routes follow its allowed addresses.
-func (t *tunnel) allow(was, is []netip.Prefix) {
-	var changes []router.Change
-	for _, p := range was {
-		if !slices.Contains(is, p) {
-			changes = append(changes, router.Change{Prefix: p, Path: route.Path{Peer: t.allowed}, Withdraw: true})
-		}
-	}
-	for _, p := range is {
-		if !slices.Contains(was, p) {
-			changes = append(changes, router.Change{Prefix: p, Path: route.Path{Peer: t.allowed, Via: t.via}})
-		}
-	}
-	t.vrf.router.Offer(changes...)
 }
 
 // removePeer takes a peer away, for good also where it was configured.
@@ -354,44 +327,4 @@ func (d *wgDevice) removePeer(t *tunnel) {
 	t.peer.Close()
 	d.s.plane.RemoveTunnel(t.index)
 	d.log.Info("peer was removed", "tunnel", t.cfg.Name)
-}
-
-// protect ends the protection of prefixes that are no peer's any more, and begins that of those that are now: without the peer they are
-// refused, and do not leave in the clear.
-func (d *wgDevice) protect(gone, come map[allowedIn]bool) {
-	for at := range come {
-		if !gone[at] {
-			d.protectOne(at.vrf, at.prefix, true)
-		}
-	}
-	for at := range gone {
-		if !come[at] {
-			d.protectOne(at.vrf, at.prefix, false)
-		}
-	}
-}
-
-func (d *wgDevice) protectOne(v *vrf, p netip.Prefix, on bool) {
-	if v == nil || slices.Contains(v.protected, p) {
-		return
-	}
-	change := v.router.Protect
-	if !on {
-		change = v.router.Unprotect
-	}
-	change(p)
-	if !v.cfg.protects(p) || v.cfg.Port.TUN == nil {
-		return
-	}
-	t, err := d.s.kernelOf(v.cfg)
-	switch {
-	case err != nil:
-	case on:
-		err = t.table.Protect(p)
-	default:
-		err = t.table.Unprotect(p)
-	}
-	if err != nil {
-		d.log.Error("prefix is not protected in the kernel", "prefix", p, "error", err)
-	}
 }
