@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -19,22 +20,39 @@ import (
 // floodRate is in datagrams a second.
 const floodRate = 20_000
 
-// flood sends datagrams in turn, at floodRate, until ctx ends, and returns how many a second it sent.
-func flood(ctx context.Context, tb testing.TB, to netip.AddrPort, datagrams [][]byte) (rate float64) {
-	c := newWGCaller(tb, to)
-	begin, sent := time.Now(), 0
-	for tick := time.NewTicker(time.Millisecond); ; {
+// flooder sends datagrams in turn, at floodRate.
+type flooder struct {
+	wgCaller
+	datagrams [][]byte
+	sent      int
+}
+
+// send sends n datagrams more.
+func (f *flooder) send(n int) { f.until(context.Background(), f.sent+n) }
+
+// until sends until ctx ends, or the last datagram was sent.
+func (f *flooder) until(ctx context.Context, last int) {
+	begin, before := time.Now(), f.sent
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for f.sent < last {
 		select {
 		case <-ctx.Done():
-			tick.Stop()
-			return float64(sent) / time.Since(begin).Seconds()
+			return
 		case <-tick.C:
 		}
-		for due := int(time.Since(begin).Seconds() * floodRate); sent < due; sent++ {
+		for due := min(last, before+int(time.Since(begin).Seconds()*floodRate)); f.sent < due; f.sent++ {
 			// An error is that of a datagram before, which found nobody.
-			_, _ = unix.Write(c.fd, datagrams[sent%len(datagrams)])
+			_, _ = unix.Write(f.fd, f.datagrams[f.sent%len(f.datagrams)])
 		}
 	}
+}
+
+// flood sends until ctx ends, and returns how many datagrams a second it sent.
+func (f *flooder) flood(ctx context.Context) (rate float64) {
+	begin := time.Now()
+	f.until(ctx, math.MaxInt)
+	return float64(f.sent) / time.Since(begin).Seconds()
 }
 
 // discard is a socket that nobody reads.
@@ -80,11 +98,11 @@ func BenchmarkWireGuardFlood(b *testing.B) {
 				if where == "discarded" {
 					target = discard(b)
 				}
-				datagrams := floods(initiators)[kind]
+				f := flooder{wgCaller: newWGCaller(b, target), datagrams: floods(initiators)[kind]}
 				ctx, cancel := context.WithCancel(context.Background())
 				var flooding sync.WaitGroup
 				var rate float64
-				flooding.Go(func() { rate = flood(ctx, b, target, datagrams) })
+				flooding.Go(func() { rate = f.flood(ctx) })
 				stream(b, from, to, 1000)
 				b.SetBytes(int64(len(streamed)))
 				b.ResetTimer()
@@ -95,6 +113,31 @@ func BenchmarkWireGuardFlood(b *testing.B) {
 				cancel()
 				flooding.Wait()
 				b.ReportMetric(rate, "flood/s")
+			})
+		}
+	}
+}
+
+// BenchmarkWireGuardFlooded is how much of the processors a datagram of a flood takes, where nothing else is to be done: to send it, to
+// have it received, and what the receiver makes of it.
+func BenchmarkWireGuardFlooded(b *testing.B) {
+	for _, kind := range []string{"garbage", "bad mac", "no cookie"} {
+		for _, where := range []string{"discarded", "received"} {
+			b.Run(kind+"/"+where, func(b *testing.B) {
+				key := handshake.NewPrivateKey()
+				h := newWGHost(b, key, netip.MustParsePrefix("172.17.0.0/16"), 64)
+				initiators := newWGInitiators(b, 256, key.Public())
+				h.add(b, initiators.peers()...)
+				target := h.at
+				if where == "discarded" {
+					target = discard(b)
+				}
+				f := flooder{wgCaller: newWGCaller(b, target), datagrams: floods(initiators)[kind]}
+				f.send(floodRate / 10) // until the receiver knows that it is under load
+				b.ResetTimer()
+				before := processorTime(b, unix.RUSAGE_SELF)
+				f.send(b.N)
+				b.ReportMetric(float64(processorTime(b, unix.RUSAGE_SELF)-before)/float64(b.N), "cpu-ns/op")
 			})
 		}
 	}

@@ -2,8 +2,6 @@ package wireguard
 
 import (
 	"context"
-	"net/netip"
-	"runtime"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -14,16 +12,10 @@ import (
 // What runs beside the workers:
 //
 //	control     takes notes, ticks timers, tells events: one goroutine
-//	shakeHands  takes handshake messages from the queue: one goroutine for each processor
+//	shakeHands  takes handshake messages from the inbox: one goroutine for each processor
 //	obey        carries out what the handshake machine wants done, for both and for whoever configures
 
 const (
-	// inboxSize is how many handshake messages may wait. With an eighth of them the device is under load, and stays so for
-	// loadLasts after.
-	inboxSize = 512
-	loadAt    = inboxSize / 8
-	loadLasts = time.Second
-
 	// noteEvery is how close to each other control looks at notes that are not urgent, which is how exact timers are.
 	noteEvery = 25 * time.Millisecond
 	// atOnce is how many peers control works for before it lets others have the machine.
@@ -32,14 +24,6 @@ const (
 	// handshakeTOS is AF41, as Linux marks them.
 	handshakeTOS = 0x88
 )
-
-// message is a copy of a handshake message.
-type message struct {
-	underlay dataplane.Underlay
-	from     netip.AddrPort
-	n        uint8
-	bytes    [handshake.InitiationSize]byte // which is the longest
-}
 
 // control is the loop of the control goroutine.
 func (d *Device) control(ctx context.Context) {
@@ -151,76 +135,6 @@ func (d *Device) tell() {
 	}
 }
 
-// handling is a handshake message on which the work was done that needs no order.
-type handling struct {
-	via   dataplane.Underlay
-	size  int
-	ready handshake.Prepared
-}
-
-// handleAtOnce is how many messages of no use, which take no time, are handled together: under a flood most of them earn a cookie.
-const handleAtOnce = 32
-
-// shakeHands works on handshake messages. What takes long of it is done without holding the machine.
-func (d *Device) shakeHands(ctx context.Context) {
-	var hands [handleAtOnce]handling
-	for {
-		n := 0
-		select {
-		case <-ctx.Done():
-			return
-		case m := <-d.inbox:
-			hands[0], n = d.prepare(&m), 1
-		}
-	more:
-		for n < len(hands) && hands[n-1].ready.Drop() != handshake.None {
-			select {
-			case m := <-d.inbox:
-				hands[n] = d.prepare(&m)
-				n++
-			default:
-				break more
-			}
-		}
-		d.commit(hands[:n])
-		runtime.Gosched() // a worker that comes back from a system call gets the processor before the next message does
-	}
-}
-
-func (d *Device) prepare(m *message) handling {
-	now := d.now()
-	return handling{m.underlay, int(m.n), d.hs.Prepare(now, m.bytes[:m.n], m.from, d.underLoad(now))}
-}
-
-func (d *Device) commit(hands []handling) {
-	d.mu.Lock()
-	now := d.now() // which may only go forward, so it is taken by who owns the machine
-	for i := range hands {
-		h := &hands[i]
-		drop := handshake.Stale
-		if d.serves(h.via) {
-			d.via, d.size = h.via, h.size
-			drop = d.hs.Commit(now, h.ready)
-			d.carryOut()
-		}
-		d.drops[drop].Add(1)
-	}
-	d.via, d.size = nil, 0
-	d.flush()
-	d.unlock()
-	clear(hands)
-}
-
-// underLoad says whether there are more handshake messages than can be worked on (paper, section 5.3).
-func (d *Device) underLoad(now time.Time) bool {
-	at := now.UnixNano()
-	if len(d.inbox) >= loadAt {
-		d.loadedUntil.Store(at + int64(loadLasts))
-		return true
-	}
-	return at < d.loadedUntil.Load()
-}
-
 // obey carries out what the machine wants done. The caller holds mu.
 func (d *Device) obey() {
 	d.carryOut()
@@ -266,23 +180,12 @@ func (d *Device) sendHandshake(a handshake.Send) {
 		p.sent += uint64(len(a.Bytes))
 	}
 	if a.To.IsValid() {
-		path = d.pathBack(a.To)
+		path = &dataplane.Path{Underlay: d.via, Remote: a.To}
 	}
 	if path != nil {
 		f.Path = path
 		d.unsent = append(d.unsent, f)
 	}
-}
-
-// pathBack is the path back to where the message in hand came from. Many from there, as in a flood, have one path, so that what they
-// earn can leave together.
-func (d *Device) pathBack(to netip.AddrPort) *dataplane.Path {
-	if n := len(d.unsent); n > 0 {
-		if last := d.unsent[n-1].Path; last.Underlay == d.via && last.Remote == to {
-			return last
-		}
-	}
-	return &dataplane.Path{Underlay: d.via, Remote: to}
 }
 
 // flush sends the handshake messages, those that go through the same underlay together. The caller holds mu.

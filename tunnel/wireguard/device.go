@@ -42,7 +42,7 @@ type Device struct {
 
 	// What workers use.
 	indices esp.Table[*keypair] // by the receiver index of the messages that come in
-	inbox   chan message
+	inbox   inbox
 	notes   notes
 	kept    atomic.Int32 // packets that wait, of all peers
 	served  atomic.Pointer[[]dataplane.Underlay]
@@ -50,7 +50,6 @@ type Device struct {
 	scratch [dataplane.MaxWorkers]*scratch
 
 	drops       [handshake.Drops]atomic.Uint64
-	loadedUntil atomic.Int64 // in nanoseconds since the epoch: under load until then
 	handshakers int
 	running     atomic.Bool
 	poke        chan struct{} // has room for one
@@ -80,7 +79,7 @@ type outlet struct {
 
 // New returns a device without peers and underlays. It starts nothing.
 func New(o Options) (*Device, error) {
-	d := &Device{log: o.Logger, now: o.Now, peers: o.Peers, inbox: make(chan message, inboxSize), handshakers: o.Handshakers,
+	d := &Device{log: o.Logger, now: o.Now, peers: o.Peers, inbox: inbox{ready: make(chan struct{}, 1)}, handshakers: o.Handshakers,
 		poke: make(chan struct{}, 1), scratchMu: newScratch(), all: map[*Peer]struct{}{}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)

@@ -6,7 +6,7 @@
 // Reading order: device.go (a Device is the data plane's Opener; its underlays and its key), peer.go (a Peer is a
 // dataplane.Tunnel: the cold side), keypair.go (what workers need of a session), seal.go and open.go (the packet path, both
 // ways), wait.go (packets without a session), source.go (what a peer may send), mtu.go; then control.go (what runs beside the
-// workers), notes.go (how workers tell it what they saw) and status.go.
+// workers), inbox.go and hands.go (handshake messages), notes.go (how workers tell control what they saw) and status.go.
 //
 //	worker   Seal: current keypair, nonces in runs, in place ─► frames          Open: index ─► keypair ─► clear packets
 //	           │ notes: sent, came in, waits                                      │ handshake messages, copied
@@ -58,6 +58,10 @@
 //
 // Routes choose the peer, so allowed addresses of peers may overlap: they only say what a peer may send. A peer that nothing
 // is heard of for RekeyAttemptTime is Down, one whose keys expired since nobody used them is Idle.
+//
+// A device is under load, and asks for cookies, where handshake messages wait for others or many of them come to nothing. It goes on
+// refusing until that has been over for a second. Handshakes take up to a millisecond longer then, since messages are taken
+// together: a flood that comes in ones wakes somebody for each.
 //
 // A packet that waits is a copy, sealed in order before anything newer of its peer; where too many wait the oldest goes.
 // It is counted when it is sealed, by the peer and not by the data plane.

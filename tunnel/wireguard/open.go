@@ -77,15 +77,12 @@ func (d *Device) other(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.T
 		ctx.Counters.Drop(r, 0, 1)
 		return
 	}
-	if !d.hs.Knocks(b) {
+	by, ok := d.hs.Knocks(b)
+	if !ok {
 		d.drops[handshake.BadMAC1].Add(1)
 		return
 	}
-	m := message{underlay: u, from: tr.Remote, n: uint8(len(b))}
-	copy(m.bytes[:], b)
-	select {
-	case d.inbox <- m:
-	default:
+	if !d.inbox.put(u, tr.Remote, by, b) {
 		ctx.Counters.Drop(packet.UnderlayFull, 0, 1)
 	}
 }

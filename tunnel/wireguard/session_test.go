@@ -75,7 +75,7 @@ func TestPreparedTwice(t *testing.T) {
 		}
 	}
 	from := addr("192.0.2.2:51820")
-	one, other := devices[1].Prepare(now, initiation, from, false), devices[1].Prepare(now, initiation, addr("203.0.113.66:666"), false)
+	one, other := devices[1].Prepare(now, initiation, from, false, handshake.Knock{}), devices[1].Prepare(now, initiation, addr("203.0.113.66:666"), false, handshake.Knock{})
 	if one.Drop() != handshake.None || other.Drop() != handshake.None {
 		t.Fatalf("prepared with %v and %v", one.Drop(), other.Drop())
 	}

@@ -106,16 +106,18 @@ func BenchmarkAnswer(b *testing.B) {
 	b.Run("prepare", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if m := d.Prepare(w.now, in, from, false); m.Drop() != None {
+			if m := d.Prepare(w.now, in, from, false, Knock{}); m.Drop() != None {
 				b.Fatal(m.Drop())
 			}
 		}
 	})
 	b.Run("refuse by a cookie", func(b *testing.B) {
 		b.ReportAllocs()
+		buf := make([]byte, 0, CookieReplySize)
 		for b.Loop() {
-			d.HandleMessage(w.now, in, from, true)
-			d.Actions()
+			by, _ := d.Knocks(in)
+			m := d.Prepare(w.now, in, from, true, by)
+			m.Refusal(buf)
 		}
 	})
 	b.Run("bad mac1", func(b *testing.B) {

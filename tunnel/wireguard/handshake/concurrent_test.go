@@ -31,7 +31,7 @@ func TestPrepareBesideTheOwner(t *testing.T) {
 				for _, a := range client.d.Actions() {
 					if s, ok := a.(Send); ok {
 						at := start.Add(time.Duration(n) * time.Second)
-						prepared <- server.d.Prepare(at, s.Bytes, address(i), n%4 == 3)
+						prepared <- server.d.Prepare(at, s.Bytes, address(i), n%4 == 3, Knock{})
 					}
 				}
 			}
@@ -65,7 +65,7 @@ func anyKey(m map[uint32]*Peer) uint32 {
 	return 0
 }
 
-// TestFloodsAndSamplesDoNotAllocate: a flood with bad MACs, and what the packet path tells, feed no garbage collector.
+// TestFloodsAndSamplesDoNotAllocate: a flood with bad MACs, one without cookies, and what the packet path tells, feed no garbage collector.
 func TestFloodsAndSamplesDoNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes sync.Pool forget at random")
@@ -81,6 +81,17 @@ func TestFloodsAndSamplesDoNotAllocate(t *testing.T) {
 	d.Actions()
 	if n := testing.AllocsPerRun(1000, func() { d.HandleMessage(w.now, garbage, from, true) }); n != 0 {
 		t.Errorf("a bad mac1: %v allocations", n)
+	}
+	initiation, buf := initiationTo(t, w, 0), make([]byte, 0, CookieReplySize)
+	if n := testing.AllocsPerRun(1000, func() {
+		by, _ := d.Knocks(initiation)
+		if m := d.Prepare(w.now, initiation, from, true, by); m.Drop() == NeedsCookie {
+			m.Refusal(buf)
+		} else {
+			t.Fatal(m.Drop())
+		}
+	}); n != 0 {
+		t.Errorf("an initiation without a cookie: %v allocations", n)
 	}
 	now := w.now
 	if n := testing.AllocsPerRun(1000, func() {

@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
@@ -41,39 +42,72 @@ func keyedMAC(key, b []byte) (m mac) {
 }
 
 // A doorman checks the MACs of handshake messages that come in, and makes cookies for those who must prove their address.
-// It may be used from any goroutine.
+// It may be used from any goroutine. What a flood makes it do does not allocate, so that a flood feeds no garbage collector.
 type doorman struct {
-	mac1   sync.Pool // of *macer
-	sealed [KeySize]byte
+	mac1    *macers
+	sealer  cipher.AEAD // of cookies
+	replies sync.Pool   // of *CookieReply
 
 	mu     sync.Mutex
-	secret [KeySize]byte
-	made   time.Time // zero: there is no secret yet
+	recipe *macers   // of cookies, by a secret
+	made   time.Time // when the secret was; zero: there is none yet
 }
 
+// macers are MACs by one key, for as many goroutines as want one.
+type macers struct{ pool sync.Pool }
+
+// macer is one of them, with room for what it reads and writes: what is handed to a hash.Hash would escape to the heap.
 type macer struct {
 	hash.Hash
-	sum mac
+	sum     mac
+	address [16 + 2]byte
+}
+
+func newMACers(key []byte) *macers {
+	return &macers{sync.Pool{New: func() any { return &macer{Hash: newMAC(key)} }}}
+}
+
+// of is the MAC of b.
+func (m *macers) of(b []byte) mac {
+	h := m.pool.Get().(*macer)
+	defer m.pool.Put(h)
+	return h.of(b)
+}
+
+func (h *macer) of(b []byte) mac {
+	h.Reset()
+	h.Write(b)
+	h.Sum(h.sum[:0])
+	return h.sum
+}
+
+// ofAddress is the MAC of an address and a port.
+func (m *macers) ofAddress(from netip.AddrPort) mac {
+	h := m.pool.Get().(*macer)
+	defer m.pool.Put(h)
+	h.address = [16 + 2]byte{}
+	b := h.address[:0]
+	if a := from.Addr().Unmap(); a.Is4() {
+		four := a.As4()
+		b = append(b, four[:]...)
+	} else {
+		sixteen := a.As16()
+		b = append(b, sixteen[:]...)
+	}
+	return h.of(binary.BigEndian.AppendUint16(b, from.Port()))
 }
 
 func newDoorman(own PublicKey) *doorman {
 	key := labelled(labelMAC1, own)
-	return &doorman{
-		mac1:   sync.Pool{New: func() any { return &macer{Hash: newMAC(key[:])} }},
-		sealed: labelled(labelCookie, own),
-	}
+	return &doorman{mac1: newMACers(key[:]), sealer: mustX(labelled(labelCookie, own)),
+		replies: sync.Pool{New: func() any { return new(CookieReply) }}}
 }
 
-// knocks says that mac1 of an initiation or a response is right: whoever sent it knows our public key. It does not allocate,
-// so that a flood of garbage feeds no garbage collector.
+// knocks says that mac1 of an initiation or a response is right: whoever sent it knows our public key.
 func (d *doorman) knocks(b []byte) bool {
-	m := d.mac1.Get().(*macer)
-	defer d.mac1.Put(m)
 	end := len(b) - 2*macSize
-	m.Reset()
-	m.Write(b[:end])
-	m.Sum(m.sum[:0])
-	return subtle.ConstantTimeCompare(m.sum[:], b[end:end+macSize]) == 1
+	m := d.mac1.of(b[:end])
+	return subtle.ConstantTimeCompare(m[:], b[end:end+macSize]) == 1
 }
 
 // proves says that mac2 is right: whoever sent the message has a cookie of ours for its address. Who has none says so by zeros
@@ -99,23 +133,26 @@ func (d *doorman) cookie(now time.Time, from netip.AddrPort, renew bool) (mac, b
 			d.mu.Unlock()
 			return mac{}, false
 		}
-		_, _ = rand.Read(d.secret[:])
-		d.made = now
+		var secret [KeySize]byte
+		_, _ = rand.Read(secret[:])
+		d.recipe, d.made = newMACers(secret[:]), now
 	}
-	secret := d.secret
+	recipe := d.recipe
 	d.mu.Unlock()
-	address := from.Addr().Unmap().AsSlice()
-	return keyedMAC(secret[:], binary.BigEndian.AppendUint16(address, from.Port())), true
+	return recipe.ofAddress(from), true
 }
 
 // refuse is the cookie reply to an initiation or a response whose sender has the index sender.
 func (d *doorman) refuse(now time.Time, b []byte, sender uint32, from netip.AddrPort) CookieReply {
 	cookie, _ := d.cookie(now, from, true)
-	reply := CookieReply{Receiver: sender}
+	reply := d.replies.Get().(*CookieReply)
+	defer d.replies.Put(reply)
+	reply.Receiver = sender
 	_, _ = rand.Read(reply.Nonce[:])
+	copy(reply.Cookie[:], cookie[:])
 	end := len(b) - macSize
-	mustX(d.sealed).Seal(reply.Cookie[:0], reply.Nonce[:], cookie[:], b[end-macSize:end])
-	return reply
+	d.sealer.Seal(reply.Cookie[:0], reply.Nonce[:], reply.Cookie[:cookieSize], b[end-macSize:end])
+	return *reply
 }
 
 // A purse is the cookie that a peer gave us, and what is needed to accept one.
@@ -152,10 +189,7 @@ func (p *purse) take(now time.Time, from PublicKey, m *CookieReply) bool {
 	return true
 }
 
-func mustX(key [KeySize]byte) interface {
-	Seal(dst, nonce, plaintext, additional []byte) []byte
-	Open(dst, nonce, ciphertext, additional []byte) ([]byte, error)
-} {
+func mustX(key [KeySize]byte) cipher.AEAD {
 	aead, err := chacha20poly1305.NewX(key[:])
 	if err != nil {
 		panic("handshake: XChaCha20-Poly1305 refuses a key of 32 octets: " + err.Error())

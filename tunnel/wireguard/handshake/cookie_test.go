@@ -193,3 +193,29 @@ func TestLimiterLetsTwentyASecondThrough(t *testing.T) {
 		t.Errorf("%d addresses are kept that have not been heard of", len(l.full))
 	}
 }
+
+// TestKnocksAreOfAKey: mac1 is not checked again for who has been let in, unless the key has changed since.
+func TestKnocksAreOfAKey(t *testing.T) {
+	w := newPair(t, 1)
+	d, in := w.hosts[1].d, initiationTo(t, w, 1)
+	by, ok := d.Knocks(in)
+	if !ok {
+		t.Fatal("it is refused")
+	}
+	bad := slices.Clone(in)
+	bad[InitiationSize-2*macSize] ^= 1
+	if _, ok := d.Knocks(bad); ok {
+		t.Fatal("a wrong mac1 is let in")
+	}
+	elsewhere, _ := w.hosts[0].d.Knocks(initiationTo(t, w, 0))
+	refused := func(b []byte, by Knock) Drop { m := d.Prepare(w.now, b, address(1), false, by); return m.Drop() }
+	if refused(bad, by) != None || refused(bad, Knock{}) != BadMAC1 || refused(bad, elsewhere) != BadMAC1 {
+		t.Error("mac1 is checked again, or not where it was not checked")
+	}
+	if err := d.SetPrivateKey(NewPrivateKey()); err != nil {
+		t.Fatal(err)
+	}
+	if refused(in, by) != BadMAC1 {
+		t.Error("mac1 of the key before is right still")
+	}
+}

@@ -156,14 +156,15 @@ func (d *Device) Peer(k PublicKey) *Peer {
 // HandleMessage takes a datagram that is not transport data. underLoad says that there are more of them than can be worked
 // on: then only those are that carry a cookie, which proves where they come from. b is not kept.
 func (d *Device) HandleMessage(now time.Time, b []byte, from netip.AddrPort, underLoad bool) Drop {
-	return d.Commit(now, d.Prepare(now, b, from, underLoad))
+	return d.Commit(now, d.Prepare(now, b, from, underLoad, Knock{}))
 }
 
 // Commit takes what Prepare made of a message.
 func (d *Device) Commit(now time.Time, m Prepared) Drop {
 	switch {
-	case m.refusal != nil:
-		d.do(Send{To: m.from, Bytes: m.refusal})
+	case m.drop == NeedsCookie:
+		b, to := m.Refusal(make([]byte, 0, CookieReplySize))
+		d.do(Send{To: to, Bytes: b})
 	case m.drop != None:
 	case m.answer != nil:
 		return d.commitAnswer(now, m.answer, m.from)

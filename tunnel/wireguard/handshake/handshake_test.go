@@ -216,7 +216,7 @@ func TestOtherPrivateKeyEndsSessions(t *testing.T) {
 	w.connect()
 	left := w.hosts[0]
 	old := w.peers[0].Keypairs().Current
-	prepared := left.d.Prepare(w.now, initiationTo(t, w, 0), w.hosts[1].at, false)
+	prepared := left.d.Prepare(w.now, initiationTo(t, w, 0), w.hosts[1].at, false, Knock{})
 	if prepared.Drop() != None {
 		t.Fatal(prepared.Drop())
 	}
@@ -293,7 +293,7 @@ func TestRemovedPeerIsGone(t *testing.T) {
 	w := newPair(t, 1)
 	w.connect()
 	left, p := w.hosts[0], w.peers[0]
-	prepared := left.d.Prepare(w.now, initiationTo(t, w, 0), w.hosts[1].at, false)
+	prepared := left.d.Prepare(w.now, initiationTo(t, w, 0), w.hosts[1].at, false, Knock{})
 	left.d.RemovePeer(p)
 	left.d.RemovePeer(p)
 	left.obey()

@@ -13,14 +13,17 @@ type Prepared struct {
 	drop     Drop
 	kind     Type
 	from     netip.AddrPort
-	refusal  []byte // a cookie reply to send
 	answer   *answer
 	response Response
-	cookie   CookieReply
+	cookie   CookieReply // which came in, or is to be sent where drop is NeedsCookie
 }
 
 // Drop is why nothing will come of it, or None.
 func (m *Prepared) Drop() Drop { return m.drop }
+
+// Refusal appends to b the cookie reply that is all there is to send where Drop is NeedsCookie, and returns where to. Who sends
+// it need not Commit, and so needs neither the Device's owner nor memory.
+func (m *Prepared) Refusal(b []byte) ([]byte, netip.AddrPort) { return m.cookie.Append(b), m.from }
 
 // An answer is an initiation that was read, and the response to it but for the index.
 type answer struct {
@@ -32,18 +35,22 @@ type answer struct {
 	keys   transportKeys
 }
 
+// A Knock says that a message was checked already, and against which key. The zero Knock says nothing.
+type Knock struct{ at *identity }
+
 // Knocks says whether a datagram may be a handshake message to us: it has the size of one and, but for cookie replies, mac1 of
 // somebody who knows our public key. It takes about a microsecond and allocates nothing, so a flood may be asked. Any goroutine
-// may ask, and Prepare asks again.
-func (d *Device) Knocks(b []byte) bool {
+// may ask. Prepare asks again, unless it is given the Knock and the key is the same still.
+func (d *Device) Knocks(b []byte) (Knock, bool) {
 	kind, ok := TypeOf(b)
-	return ok && kind != TypeTransport && (kind == TypeCookieReply || d.id.Load().door.knocks(b))
+	id := d.id.Load()
+	return Knock{id}, ok && kind != TypeTransport && (kind == TypeCookieReply || id.door.knocks(b))
 }
 
 // Prepare does the part of HandleMessage that takes long and may be done beside others: it checks the MACs, and of an initiation
 // also computes the answer (four multiplications on the curve, of which one is enough to refuse a stranger). It may be called from any
 // goroutine; b is not kept.
-func (d *Device) Prepare(now time.Time, b []byte, from netip.AddrPort, underLoad bool) Prepared {
+func (d *Device) Prepare(now time.Time, b []byte, from netip.AddrPort, underLoad bool, by Knock) Prepared {
 	m := Prepared{from: from}
 	var ok bool
 	if m.kind, ok = TypeOf(b); !ok || m.kind == TypeTransport {
@@ -55,7 +62,7 @@ func (d *Device) Prepare(now time.Time, b []byte, from netip.AddrPort, underLoad
 		return m
 	}
 	id := d.id.Load()
-	if !id.door.knocks(b) {
+	if by.at != id && !id.door.knocks(b) {
 		m.drop = BadMAC1
 		return m
 	}
@@ -79,8 +86,7 @@ func (m *Prepared) admit(d *Device, id *identity, now time.Time, b []byte) {
 	switch {
 	case !id.door.proves(now, b, m.from):
 		sender := uint32(b[4]) | uint32(b[5])<<8 | uint32(b[6])<<16 | uint32(b[7])<<24
-		reply := id.door.refuse(now, b, sender, m.from)
-		m.refusal, m.drop = reply.Append(make([]byte, 0, CookieReplySize)), NeedsCookie
+		m.cookie, m.drop = id.door.refuse(now, b, sender, m.from), NeedsCookie
 	case !d.limit.allow(now, m.from.Addr()):
 		m.drop = RateLimited
 	}
