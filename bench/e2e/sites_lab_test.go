@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -34,6 +36,8 @@ type sites struct {
 	routers  map[int]*router
 	gateways map[gatewayID]*gateway
 	layout   layout
+	// ended is how many seconds of processors were used by warrens of a gateway that have ended.
+	ended map[gatewayID]float64
 }
 
 // hashPorts lets the kernel spread flows between two addresses over several ways.
@@ -57,7 +61,8 @@ type gateway struct {
 func newSites(t testing.TB, ctx context.Context, program string, how layout) *sites {
 	t.Helper()
 	l := lab.ForTest(t, append(lab.BIRDPrograms, "ping", "sysctl")...)
-	s := &sites{t: t, lab: l, program: program, routers: map[int]*router{}, gateways: map[gatewayID]*gateway{}, layout: how}
+	s := &sites{t: t, lab: l, program: program, routers: map[int]*router{}, gateways: map[gatewayID]*gateway{}, layout: how,
+		ended: map[gatewayID]float64{}}
 	t.Cleanup(s.askToEnd)
 	s.internet = s.host("internet", "net.ipv6.conf.all.forwarding=1")
 	for n := 1; n <= siteCount; n++ {
@@ -146,7 +151,7 @@ func (s *sites) converged(ctx context.Context) {
 		s.must(g.warren.Wait(ctx, "the neighbors of "+g.id.String(), func() error { return s.neighbors(ctx, g) }))
 	}
 	for n := 1; n <= siteCount; n++ {
-		s.must(lab.WaitFor(ctx, "the ways of router "+fmt.Sprint(n), func() error { return s.ways(ctx, n) }))
+		s.must(lab.WaitFor(ctx, "the ways of router "+fmt.Sprint(n), func() error { return s.ways(n) }))
 	}
 }
 
@@ -171,22 +176,18 @@ func (s *sites) neighbors(ctx context.Context, g *gateway) error {
 }
 
 // ways says which way of a router to the other sites is missing.
-func (s *sites) ways(ctx context.Context, from int) error {
+func (s *sites) ways(from int) error {
 	for to := 1; to <= siteCount; to++ {
 		if to == from {
 			continue
 		}
-		for _, dst := range []string{inside4(to).String(), inside6(to).String()} {
-			family := "-4"
-			if inside6(to).String() == dst {
-				family = "-6"
-			}
-			out, err := s.routers[from].host.Run(ctx, "ip", family, "route", "show", "to", "match", dst)
+		for _, dst := range []netip.Addr{inside4(to), inside6(to)} {
+			devices, err := s.routers[from].host.Ways(dst)
 			if err != nil {
 				return err
 			}
-			if !containsAll(out, "eth1", "eth2") {
-				return fmt.Errorf("to %s there is %q", dst, out)
+			if !slices.Contains(devices, "eth1") || !slices.Contains(devices, "eth2") {
+				return fmt.Errorf("the ways to %v are %q", dst, devices)
 			}
 		}
 	}

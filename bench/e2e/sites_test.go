@@ -18,6 +18,9 @@ import (
 // sitesRuns is how often everything happens in each laboratory of TestSites: once to test, ten times for figures.
 var sitesRuns = flag.Int("sites.runs", 1, "how often gateways die, leave and come back in TestSites")
 
+// sitesWatch is how long the use of processors is measured before anything happens, without flows and with them.
+var sitesWatch = flag.Duration("sites.watch", 2*time.Second, "how long TestSites measures the use of processors before anything happens")
+
 // TestSites: every site reaches every other over both families, as if two routers stood between them; flows are spread over all
 // tunnels, and leave what is dead, or leaves, in time. Two laboratories share two processors.
 func TestSites(t *testing.T) {
@@ -31,7 +34,7 @@ func TestSites(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute+time.Duration(*sitesRuns)*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute+time.Duration(*sitesRuns)*time.Minute+2**sitesWatch)
 			defer cancel()
 			if end, ok := t.Deadline(); ok {
 				ctx, cancel = context.WithDeadline(ctx, end.Add(-20*time.Second)) // so that there is time to clear up

@@ -13,7 +13,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // flowPort is where the far end of every flow listens.
@@ -25,25 +28,34 @@ const flowProbe = 64
 // flowsLife bounds how long flows are recorded.
 const flowsLife = 5 * time.Minute
 
+// Flows are looked after at such intervals: what is due is sent together, and what has arrived is read.
+const (
+	minFlowStep = 5 * time.Millisecond
+	maxFlowStep = 10 * time.Millisecond
+)
+
 // A Flow is a stream of numbered UDP datagrams, one way, each sent an interval after the one before.
 type Flow struct {
 	From, To *Host
 	Src, Dst netip.AddrPort
+	Interval time.Duration
 
 	conn *net.UDPConn
 	// sent is when each probe was, in nanoseconds since the flows' epoch; the first count are valid. Written by the sender.
 	sent  []int64
 	count atomic.Int64
-	// arrived has the same of those that arrived, 0 for the others.
-	arrived []atomic.Int64
+	// arrived says which of them have.
+	arrived []atomic.Bool
+	// phase is when, after the flows began, the first is due.
+	phase time.Duration
 }
 
-// Flows are many, on one clock.
+// Flows are many, on one clock, in one goroutine: that hundreds of them run costs little more than their packets.
 type Flows struct {
-	All      []*Flow
-	Interval time.Duration
+	All []*Flow
 
 	epoch   time.Time
+	sinks   []syscall.RawConn
 	sockets []*net.UDPConn
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -54,21 +66,24 @@ type Direction struct {
 	From, To *Host
 	Src, Dst netip.Addr
 	Count    int
+	// Interval is that of these flows, 0 what all have.
+	Interval time.Duration
 }
 
-// StartFlows sends a probe of each flow every interval, all spread evenly over it, until Close.
+// StartFlows sends a probe of each flow every interval, until Close. Flows with the same interval are spread evenly over it.
 func StartFlows(directions []Direction, interval time.Duration) (*Flows, error) {
-	f := &Flows{Interval: interval, epoch: time.Now()}
-	if err := f.open(directions); err != nil {
+	f := &Flows{epoch: time.Now()}
+	if err := f.open(directions, interval); err != nil {
 		return nil, errors.Join(err, f.closeSockets())
 	}
+	f.spread()
 	ctx, cancel := context.WithCancel(context.Background())
 	f.cancel = cancel
-	f.running.Go(func() { f.send(ctx) })
+	f.running.Go(func() { f.run(ctx) })
 	return f, nil
 }
 
-func (f *Flows) open(directions []Direction) error {
+func (f *Flows) open(directions []Direction, interval time.Duration) error {
 	sinks := map[netip.Addr]*net.UDPConn{}
 	for _, d := range directions {
 		if sinks[d.Dst] == nil {
@@ -79,22 +94,36 @@ func (f *Flows) open(directions []Direction) error {
 			if err := sink.SetReadBuffer(1 << 20); err != nil {
 				return fmt.Errorf("enlarge a buffer: %w", err)
 			}
-			sinks[d.Dst] = sink
+			raw, err := sink.SyscallConn()
+			if err != nil {
+				return err
+			}
+			sinks[d.Dst], f.sinks = sink, append(f.sinks, raw)
 		}
 		for range d.Count {
 			conn, err := f.listen(d.From, netip.AddrPortFrom(d.Src, 0))
 			if err != nil {
 				return err
 			}
-			probes := int(flowsLife / f.Interval)
-			f.All = append(f.All, &Flow{From: d.From, To: d.To, Src: conn.LocalAddr().(*net.UDPAddr).AddrPort(),
-				Dst: netip.AddrPortFrom(d.Dst, flowPort), conn: conn, sent: make([]int64, probes), arrived: make([]atomic.Int64, probes)})
+			every := cmp.Or(d.Interval, interval)
+			probes := int(flowsLife / every)
+			f.All = append(f.All, &Flow{From: d.From, To: d.To, Src: conn.LocalAddr().(*net.UDPAddr).AddrPort(), Interval: every,
+				Dst: netip.AddrPortFrom(d.Dst, flowPort), conn: conn, sent: make([]int64, probes), arrived: make([]atomic.Bool, probes)})
 		}
 	}
-	for _, sink := range sinks { // now that all flows are known
-		f.running.Go(func() { f.receive(sink) })
-	}
 	return nil
+}
+
+// spread gives flows their phases.
+func (f *Flows) spread() {
+	count, next := map[time.Duration]int{}, map[time.Duration]int{}
+	for _, flow := range f.All {
+		count[flow.Interval]++
+	}
+	for _, flow := range f.All {
+		flow.phase = flow.Interval * time.Duration(next[flow.Interval]) / time.Duration(count[flow.Interval])
+		next[flow.Interval]++
+	}
 }
 
 func (f *Flows) listen(h *Host, at netip.AddrPort) (conn *net.UDPConn, err error) {
@@ -111,13 +140,14 @@ func (f *Flows) listen(h *Host, at netip.AddrPort) (conn *net.UDPConn, err error
 	return conn, nil
 }
 
-// send sends what is due. A probe that the kernel refuses is one that does not arrive.
-func (f *Flows) send(ctx context.Context) {
-	const step = 5 * time.Millisecond
+// run sends what is due and takes what has arrived, until ctx ends.
+func (f *Flows) run(ctx context.Context) {
+	step := maxFlowStep
+	for _, flow := range f.All {
+		step = min(step, max(minFlowStep, flow.Interval))
+	}
 	tick := time.NewTicker(step)
 	defer tick.Stop()
-	var done int64 // probes of all flows
-	var probe [flowProbe]byte
 	begin := time.Now()
 	for {
 		select {
@@ -125,13 +155,17 @@ func (f *Flows) send(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		due := int64(time.Since(begin)) * int64(len(f.All)) / int64(f.Interval)
-		for ; done < due; done++ {
-			number, seq := done%int64(len(f.All)), done/int64(len(f.All))
-			flow := f.All[number]
-			if seq >= int64(len(flow.sent)) {
-				return
-			}
+		f.send(time.Since(begin))
+		f.receive()
+	}
+}
+
+// send sends what is due. A probe that the kernel refuses is one that does not arrive.
+func (f *Flows) send(since time.Duration) {
+	var probe [flowProbe]byte
+	for number, flow := range f.All {
+		seq := flow.count.Load()
+		for ; flow.phase+time.Duration(seq)*flow.Interval <= since && seq < int64(len(flow.sent)); seq++ {
 			binary.BigEndian.PutUint32(probe[:], uint32(number))
 			binary.BigEndian.PutUint32(probe[4:], uint32(seq))
 			flow.sent[seq] = int64(time.Since(f.epoch))
@@ -141,21 +175,32 @@ func (f *Flows) send(ctx context.Context) {
 	}
 }
 
-// receive notes what arrives until its socket is closed.
-func (f *Flows) receive(sink *net.UDPConn) {
-	buf := make([]byte, 2048)
-	for {
-		n, _, err := sink.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil || n != flowProbe {
-			continue
-		}
-		number, seq := binary.BigEndian.Uint32(buf), binary.BigEndian.Uint32(buf[4:])
-		if int(number) < len(f.All) && int(seq) < len(f.All[number].arrived) {
-			f.All[number].arrived[seq].CompareAndSwap(0, int64(time.Since(f.epoch)))
-		}
+// receive notes what has arrived.
+func (f *Flows) receive() {
+	var buf [2048]byte
+	for _, sink := range f.sinks {
+		_ = sink.Read(func(fd uintptr) bool { // a socket that is closed has nothing
+			for {
+				n, err := unix.Read(int(fd), buf[:])
+				if err == unix.EINTR {
+					continue
+				}
+				if err != nil {
+					return true
+				}
+				f.note(buf[:n])
+			}
+		})
+	}
+}
+
+func (f *Flows) note(probe []byte) {
+	if len(probe) != flowProbe {
+		return
+	}
+	number, seq := binary.BigEndian.Uint32(probe), binary.BigEndian.Uint32(probe[4:])
+	if int(number) < len(f.All) && int(seq) < len(f.All[number].arrived) {
+		f.All[number].arrived[seq].Store(true)
 	}
 }
 
@@ -176,14 +221,14 @@ func (f *Flows) Loss(flow *Flow, from, to time.Time) (l Loss) {
 			continue
 		}
 		l.Sent++
-		if flow.arrived[seq].Load() == 0 {
+		if !flow.arrived[seq].Load() {
 			if l.Lost == 0 {
 				l.First = f.epoch.Add(time.Duration(at))
 			}
 			l.Lost, l.Last = l.Lost+1, f.epoch.Add(time.Duration(at))
 		}
 	}
-	l.For = time.Duration(l.Lost) * f.Interval
+	l.For = time.Duration(l.Lost) * flow.Interval
 	return l
 }
 
@@ -193,7 +238,7 @@ func (f *Flows) Worst(from, to time.Time, choose func(*Flow) bool) (worst Loss, 
 		if choose != nil && !choose(flow) {
 			continue
 		}
-		if l := f.Loss(flow, from, to); of == nil || l.Lost > worst.Lost {
+		if l := f.Loss(flow, from, to); of == nil || l.For > worst.For {
 			worst, of = l, flow
 		}
 	}
@@ -236,9 +281,9 @@ func (f *Flows) Entries(ctx context.Context) (map[*Flow]string, error) {
 // Close stops all flows. What was recorded stays. Closing twice is allowed.
 func (f *Flows) Close() error {
 	f.cancel()
-	err := f.closeSockets()
 	f.running.Wait()
-	return err
+	f.receive()
+	return f.closeSockets()
 }
 
 func (f *Flows) closeSockets() error {
@@ -246,6 +291,6 @@ func (f *Flows) closeSockets() error {
 	for _, c := range f.sockets {
 		errs = append(errs, c.Close())
 	}
-	f.sockets = nil
+	f.sockets, f.sinks = nil, nil
 	return errors.Join(errs...)
 }
