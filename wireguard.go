@@ -82,7 +82,7 @@ func (s *site) openDevice(e *Engine, owner *TunnelConfig, cfg *WireGuardConfig) 
 		d.lookup = systemLookup(cmp.Or(cfg.Mark, s.cfg.Underlay.Mark))
 	}
 	d.device, err = wireguard.New(wireguard.Options{PrivateKey: d.key, Logger: d.log, Peers: s.plane.Peers(),
-		KeyLog: s.export.wireGuard()})
+		KeyLog: s.export.wireGuard(), Taps: s.plane})
 	if err != nil {
 		return err
 	}

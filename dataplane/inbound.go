@@ -37,6 +37,9 @@ func (n *inbound) run() error {
 // walk takes the datagrams of one receive to the end. The clear packets stand in the receiver's buffers, which are good
 // until the next Recv.
 func (n *inbound) walk(trains []Train) {
+	if ts := n.plane.tunnels.taps.Load(); ts != nil {
+		ts.received(n.ctx.Worker, n.underlay, n.opener, trains)
+	}
 	for i := range trains {
 		t := &trains[i]
 		if t.Count() > packet.MaxBatch {
@@ -61,6 +64,7 @@ func (n *inbound) deliver() {
 			hi++
 		}
 		if e := n.plane.tunnels.get(ingress); e != nil {
+			n.tapClear(ingress, false, pkts[lo:hi])
 			n.arrived(e, pkts[lo:hi])
 		} else {
 			n.counters.Drop(packet.TunnelDown, 0, uint64(hi-lo)) // it was taken down since

@@ -10,6 +10,8 @@ type Held struct {
 	Data    []byte
 	Offload wire.Offload
 	Ingress uint32
+	// Offered says that it has been on its way into the tunnel before, and was captured then.
+	Offered bool
 }
 
 // Inject sends packets into a tunnel for the control side, as a worker that had them in hand would: packets that waited, or
@@ -50,7 +52,9 @@ func (w *worker) inject(e *tunnelEntry, held []Held) {
 			w.counters.Drop(packet.Malformed, e.index, 1)
 			continue
 		}
+		w.offered = h.Offered
 		w.intoTunnel(e, b.Packets())
+		w.offered = false
 		w.ctx.Tx.Flush()
 	}
 	w.sendReplies()

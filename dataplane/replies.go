@@ -111,6 +111,7 @@ func (w *worker) sendReplies() {
 	for i := range pkts {
 		one, to := pkts[i:i+1], r.to[i]
 		if to.tunnel != nil {
+			w.tapClear(to.tunnel.index, true, one)
 			if to.tunnel.tunnel.Seal(&w.ctx, one) > 0 {
 				w.counters.Drop(one[0].Drop, to.tunnel.index, 1)
 			}

@@ -35,6 +35,7 @@ type traffic struct {
 // the plane's mutex. Entries stay in their slot for the tunnel's life; appending copies nothing until the slice grows.
 type tunnelTable struct {
 	snapshot atomic.Pointer[[]atomic.Pointer[tunnelEntry]]
+	taps     atomic.Pointer[taps]
 	free     []uint32 // indexes that were taken, the longest free first
 	next     uint32   // slots given away so far
 }
@@ -118,6 +119,7 @@ func (p *Plane) RemoveTunnel(index uint32) {
 	defer p.mu.Unlock()
 	if p.tunnels.get(index) != nil {
 		p.tunnels.set(index, nil)
+		p.changeTaps(index, func([]Tap) []Tap { return nil })
 		p.tunnels.free = append(p.tunnels.free, index)
 	}
 }

@@ -109,6 +109,9 @@ func (t *Tx) Flush() {
 // for it would leave before the run's own.
 func (t *Tx) send() {
 	t.numbers = t.numbers[:0]
+	if ts := t.count.tunnels.taps.Load(); ts != nil {
+		ts.sent(t.count.worker, t.frames)
+	}
 	for lo := 0; lo < len(t.frames); {
 		u := t.frames[lo].Path.Underlay
 		hi := lo + 1

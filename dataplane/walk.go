@@ -140,6 +140,7 @@ func (w *worker) seal(e *tunnelEntry, run []packet.Packet) {
 	if len(run) == 0 {
 		return
 	}
+	w.tapClear(e.index, true, run)
 	if refused := e.tunnel.Seal(&w.ctx, run); refused == 0 {
 		return
 	}

@@ -28,6 +28,8 @@ type worker struct {
 	touched byte
 	// replies are the ICMP errors that the batch in hand earned. They are sent after it.
 	replies *replies
+	// offered says that the packets in hand have been on their way into the tunnel before.
+	offered bool
 	// pieces hold the fragments of one packet.
 	pieces *packet.Batch
 }

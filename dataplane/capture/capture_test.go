@@ -156,7 +156,7 @@ func TestPortIsCopiedBothWays(t *testing.T) {
 			t.Errorf("packet %d at %v, want %v", i, g.time, at)
 		}
 	}
-	if s := w.Stats(); s != (Stats{Captured: uint64(len(want))}) {
+	if s := w.Stats(); s != (Stats{Captured: uint64(len(want)), Written: uint64(len(want))}) {
 		t.Errorf("stats %+v", s)
 	}
 	if !errors.Is(w.Err(), ErrClosed) || w.Close() != nil {

@@ -3,6 +3,8 @@ package capture
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/wire"
@@ -17,6 +19,44 @@ type outer struct {
 	udp   bool
 	proto uint8 // behind the IP header
 }
+
+// outers are the underlays that an interface's frames travel through. Workers find theirs without a lock, and add one that is
+// new.
+type outers struct {
+	all atomic.Pointer[[]underlayOuter]
+}
+
+type underlayOuter struct {
+	underlay dataplane.Underlay
+	outer    outer
+}
+
+// maxOuters is how many underlays are told apart; an engine has two for each address and key. Later ones look like the last.
+const maxOuters = 256
+
+func (o *outers) index(u dataplane.Underlay) uint8 {
+	for {
+		old := o.all.Load()
+		var all []underlayOuter
+		if old != nil {
+			all = *old
+		}
+		for i := range all {
+			if all[i].underlay == u {
+				return uint8(i)
+			}
+		}
+		if len(all) == maxOuters {
+			return maxOuters - 1
+		}
+		more := append(slices.Clip(all), underlayOuter{u, outerOf(u)})
+		if o.all.CompareAndSwap(old, &more) {
+			return uint8(len(all))
+		}
+	}
+}
+
+func (o *outers) at(i uint8) *outer { return &(*o.all.Load())[i].outer }
 
 // protocoler is an underlay of raw sockets that says which IP protocol it carries; others carry ESP.
 type protocoler interface{ Protocol() uint8 }

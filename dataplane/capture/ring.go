@@ -18,6 +18,7 @@ const (
 //	0  size of the record in bytes, 32 bits     16 bytes copied, 32 bits      42 port, 16 bits
 //	4  kind, direction, TOS, DF                 20 length, 32 bits
 //	8  time in ns since 1970, 64 bits           24 the peer's address in 16 bytes
+//	40 which of the interface's underlays
 const recordHeader = 48
 
 const (
@@ -30,6 +31,7 @@ const (
 type meta struct {
 	kind, dir uint8
 	tos       uint8
+	under     uint8 // the frame's underlay, of those in the interface's outers
 	df        bool
 	time      int64 // ns since 1970
 	length    int   // before it was cut to the snap length
@@ -82,6 +84,7 @@ func (r *ring) put(m *meta, b []byte) {
 	if m.kind == kindFrame {
 		a := m.remote.Addr().As16()
 		copy(h[24:40], a[:])
+		h[40] = m.under
 		binary.LittleEndian.PutUint16(h[42:], m.remote.Port())
 	}
 	copy(r.buf[at+recordHeader:], b[:n])
@@ -115,6 +118,7 @@ func (r *ring) peek() (m meta, b []byte, ok bool) {
 		m.length = int(binary.LittleEndian.Uint32(h[20:]))
 		if m.kind == kindFrame {
 			m.remote = netip.AddrPortFrom(netip.AddrFrom16([16]byte(h[24:40])).Unmap(), binary.LittleEndian.Uint16(h[42:]))
+			m.under = h[40]
 		}
 		return m, h[recordHeader : recordHeader+n], true
 	}

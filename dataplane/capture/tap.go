@@ -8,7 +8,7 @@ import (
 // TapPort returns a port that behaves as p does and copies to w whatever is read from and written to it. Use it in place
 // of p from the beginning; its Close closes p and leaves w alone.
 func TapPort(p dataplane.Port, w *Writer) dataplane.Port {
-	t := &tappedPort{Port: p, w: w, iface: w.addInterface(p.Name(), "clear packets", outer{})}
+	t := &tappedPort{Port: p, w: w, iface: w.addInterface(p.Name(), "clear packets", nil)}
 	for _, r := range p.Readers() {
 		t.readers = append(t.readers, &tappedReader{r, w, w.addRing(t.iface)})
 	}
@@ -57,7 +57,7 @@ func (t *tappedWriter) Write(pkts []packet.Packet) {
 
 // clear copies clear packets that have not been dropped.
 func (c *Writer) clear(r *ring, dir uint8, pkts []packet.Packet) {
-	m := meta{kind: kindClear, dir: dir, time: c.opts.Now().UnixNano()}
+	m := meta{kind: kindClear, dir: dir, time: c.stamp()}
 	for i := range pkts {
 		if p := &pkts[i]; p.Drop == packet.None {
 			r.put(&m, p.Bytes())
@@ -69,7 +69,9 @@ func (c *Writer) clear(r *ring, dir uint8, pkts []packet.Packet) {
 // TapUnderlay returns an underlay that behaves as u does and copies to w whatever is received from it and sent through
 // it. Use it in place of u from the beginning; its Close closes u and leaves w alone.
 func TapUnderlay(u dataplane.Underlay, w *Writer) dataplane.Underlay {
-	t := &tappedUnderlay{Underlay: u, w: w, iface: w.addInterface(u.Name(), "sealed frames", outerOf(u))}
+	o := new(outers)
+	o.index(u) // the only one: its frames say 0
+	t := &tappedUnderlay{Underlay: u, w: w, iface: w.addInterface(u.Name(), "sealed frames", o)}
 	for _, r := range u.Receivers() {
 		t.receivers = append(t.receivers, &tappedReceiver{r, w, w.addRing(t.iface)})
 	}
@@ -101,22 +103,27 @@ func (t *tappedReceiver) Recv(rx *dataplane.Rx) error {
 	if err != nil || !t.w.live.Load() {
 		return err
 	}
-	m := meta{kind: kindFrame, dir: inbound, time: t.w.opts.Now().UnixNano()}
+	m := meta{kind: kindFrame, dir: inbound, time: t.w.stamp()}
 	for i := range rx.Trains {
 		train := &rx.Trains[i]
 		m.remote, m.tos = train.Remote, train.TOS
-		rest := train.Data
-		for range train.Count() {
-			n := len(rest)
-			if train.Size > 0 {
-				n = min(n, train.Size)
-			}
-			t.ring.put(&m, rest[:n])
-			rest = rest[n:]
-		}
+		t.ring.putTrain(&m, train)
 	}
 	t.w.publish(t.ring)
 	return nil
+}
+
+// putTrain copies the datagrams of a train.
+func (r *ring) putTrain(m *meta, train *dataplane.Train) {
+	rest := train.Data
+	for range train.Count() {
+		n := len(rest)
+		if train.Size > 0 {
+			n = min(n, train.Size)
+		}
+		r.put(m, rest[:n])
+		rest = rest[n:]
+	}
 }
 
 type tappedSender struct {
@@ -127,7 +134,7 @@ type tappedSender struct {
 
 func (t *tappedSender) Send(frames []dataplane.Frame) {
 	if t.w.live.Load() { // before the underlay may have changed the bytes
-		m := meta{kind: kindFrame, dir: outbound, time: t.w.opts.Now().UnixNano()}
+		m := meta{kind: kindFrame, dir: outbound, time: t.w.stamp()}
 		for i := range frames {
 			if f := &frames[i]; f.Drop == packet.None {
 				m.remote, m.tos, m.df = f.Path.Remote, f.TOS, f.DF

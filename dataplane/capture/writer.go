@@ -25,6 +25,8 @@ type Options struct {
 	// RingBytes is how much each tapped reader, writer, receiver and sender holds until it is written; it is rounded up
 	// to a power of two, and to what two packets of SnapLen take.
 	RingBytes int
+	// Count ends the capture by itself when so many packets are written; 0 is never.
+	Count uint64
 	// Now is the clock, time.Now if nil. It is read once a batch.
 	Now func() time.Time
 }
@@ -35,6 +37,8 @@ type Stats struct {
 	Captured uint64
 	// Dropped found no room.
 	Dropped uint64
+	// Written are those in the file by now.
+	Written uint64
 }
 
 // Writer writes what its taps copy. It owns one goroutine, from NewWriter to Close.
@@ -48,8 +52,11 @@ type Writer struct {
 	done  chan struct{}
 	once  sync.Once
 
+	written atomic.Uint64
+
 	// The goroutine's own.
 	described int            // how many interfaces are in the file
+	latest    int64          // the time of the last packet in the file
 	header    [maxOuter]byte // of the frame in hand
 
 	mu     sync.Mutex
@@ -61,7 +68,7 @@ type Writer struct {
 // iface is one interface of the file.
 type iface struct {
 	name, description string
-	outer             outer
+	outers            *outers // nil for clear packets
 }
 
 // ErrClosed is what Err returns after a capture that ended well.
@@ -90,7 +97,7 @@ func NewWriter(w io.Writer, opts Options) *Writer {
 }
 
 // addInterface returns the number of a new interface.
-func (c *Writer) addInterface(name, description string, o outer) int {
+func (c *Writer) addInterface(name, description string, o *outers) int {
 	c.mu.Lock()
 	c.ifaces = append(c.ifaces, iface{name, description, o})
 	n := len(c.ifaces) - 1
@@ -105,6 +112,11 @@ func (c *Writer) addRing(iface int) *ring {
 	c.rings = append(c.rings, r)
 	c.mu.Unlock()
 	return r
+}
+
+// stamp is the time of a batch. It never goes back, whatever happens to the system's clock.
+func (c *Writer) stamp() int64 {
+	return c.start.UnixNano() + int64(c.opts.Now().Sub(c.start))
 }
 
 // publish lets the writer see what r holds.
@@ -124,7 +136,7 @@ func (c *Writer) nudge() {
 
 // Stats returns the counters.
 func (c *Writer) Stats() Stats {
-	var s Stats
+	s := Stats{Written: c.written.Load()}
 	_, rings := c.snapshot()
 	for _, r := range rings {
 		s.Captured += r.captured.Load()
@@ -132,6 +144,9 @@ func (c *Writer) Stats() Stats {
 	}
 	return s
 }
+
+// Done is closed when the capture has ended: by Close, by an error, or since Options.Count is reached.
+func (c *Writer) Done() <-chan struct{} { return c.done }
 
 // Err says why the capture ended: what the io.Writer said, or ErrClosed. It is nil while the capture goes on.
 func (c *Writer) Err() error {
@@ -183,10 +198,11 @@ func (c *Writer) loop() error {
 		case <-c.quit:
 			closing = true
 		}
-		if err := c.drain(); err != nil {
+		full, err := c.drain()
+		if err != nil {
 			return err
 		}
-		if closing {
+		if closing = closing || full; closing {
 			if err := c.finish(); err != nil {
 				return err
 			}
@@ -210,17 +226,23 @@ func (c *Writer) describe(ifaces []iface) error {
 // drain writes what the rings hold, the oldest first. Within one worker's batch all packets bear the same time.
 //
 // It looks for the oldest record until it has found the same one twice. What a worker published before it published that
-// one was there for all of the second look: so cause stands before effect in the file.
-func (c *Writer) drain() error {
+// one was there for all of the second look: so cause stands before effect in the file. Where a worker was held up between
+// taking a time and publishing, the file says the later time that was written meanwhile: times in it never go back.
+//
+// It says whether the capture has as many packets as it was to have.
+func (c *Writer) drain() (full bool, err error) {
 	var last *ring
 	for {
 		ifaces, rings := c.snapshot()
 		if err := c.describe(ifaces); err != nil {
-			return err
+			return false, err
+		}
+		if c.opts.Count > 0 && c.written.Load() == c.opts.Count {
+			return true, nil
 		}
 		r := oldest(rings)
 		if r == nil {
-			return nil
+			return false, nil
 		}
 		if r != last {
 			last = r
@@ -230,11 +252,14 @@ func (c *Writer) drain() error {
 		m, data, _ := r.peek()
 		var header []byte
 		if m.kind == kindFrame {
-			header = ifaces[r.iface].outer.put(c.header[:], &m, data)
+			header = ifaces[r.iface].outers.at(m.under).put(c.header[:], &m, data)
 		}
+		m.time = max(m.time, c.latest)
+		c.latest = m.time
 		if err := c.file.packet(r.iface, &m, header, data, len(header)+m.length); err != nil {
-			return err
+			return false, err
 		}
+		c.written.Add(1)
 		r.done()
 	}
 }

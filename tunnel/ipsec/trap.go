@@ -81,7 +81,7 @@ func (tr *trap) hold(p *packet.Packet) {
 	tr.mu.Lock()
 	full := len(tr.held) == maxHeld || tr.bytes+p.Len > maxHeldBytes && len(tr.held) > 0
 	if !full {
-		tr.held = append(tr.held, dataplane.Held{Data: bytes.Clone(p.Bytes()), Offload: p.Offload, Ingress: p.Ingress})
+		tr.held = append(tr.held, dataplane.Held{Data: bytes.Clone(p.Bytes()), Offload: p.Offload, Ingress: p.Ingress, Offered: true})
 		tr.bytes += p.Len
 	}
 	tr.mu.Unlock()

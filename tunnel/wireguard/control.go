@@ -159,7 +159,7 @@ func (d *Device) carryOut() {
 			}
 		case handshake.Roam:
 			p := a.Peer.Owner().(*Peer)
-			p.received += uint64(d.size)
+			p.arrived(d.inHand)
 			p.moved(d.via, a.From)
 		case handshake.GiveUp:
 			p := a.Peer.Owner().(*Peer)
@@ -167,6 +167,14 @@ func (d *Device) carryOut() {
 			p.set(Down)
 		case handshake.Erase: // rotate has taken the keypair away
 		}
+	}
+}
+
+// arrived is told of a handshake message once it has proved to be the peer's.
+func (p *Peer) arrived(m *message) {
+	p.received += uint64(m.n)
+	if taps := p.device.taps; taps != nil {
+		taps.Arrived(p.index, m.underlay, dataplane.Train{Data: m.bytes[:m.n], Remote: m.from})
 	}
 }
 
@@ -222,6 +230,9 @@ func (p *Peer) sendKeepalive() {
 func (d *Device) send(u dataplane.Underlay, frames []dataplane.Frame) {
 	for _, o := range d.underlays {
 		if o.underlay == u {
+			if d.taps != nil {
+				d.taps.Sending(frames)
+			}
 			o.sender.Send(frames)
 			return
 		}

@@ -29,8 +29,19 @@ type Options struct {
 	Peers *dataplane.Peers
 	// KeyLog is told the keys of every handshake, from any goroutine; nil for nobody.
 	KeyLog func(handshake.EphemeralKeys)
+	// Taps are shown the messages that do not pass workers on their way out, or pass them before it is known whose they are; nil
+	// for nobody. The plane has them.
+	Taps Taps
 	// Handshakers is how many handshake messages are worked on at the same time; 0 is one for each processor.
 	Handshakers int
+}
+
+// Taps copy a peer's messages for who captures them. They must not wait, and keep nothing that they are shown.
+type Taps interface {
+	// Sending is shown frames of one underlay before they leave.
+	Sending(frames []dataplane.Frame)
+	// Arrived is shown a handshake message of the tunnel's peer.
+	Arrived(tunnel uint32, u dataplane.Underlay, t dataplane.Train)
 }
 
 // Device is WireGuard with one private key: its peers, and the inbound half of their tunnels. It is the data plane's Opener
@@ -39,6 +50,7 @@ type Device struct {
 	log   *slog.Logger
 	now   func() time.Time
 	peers *dataplane.Peers
+	taps  Taps
 
 	// What workers use.
 	indices esp.Table[*keypair] // by the receiver index of the messages that come in
@@ -66,9 +78,9 @@ type Device struct {
 	armed     time.Time // when control wakes up next; zero is when it is poked
 	events    []event   // to be told by control, in order
 	unsent    []dataplane.Frame
-	// via and size are of the handshake message in hand, if any; unsent is empty while mu is free.
-	via  dataplane.Underlay
-	size int
+	// via is the underlay of the handshake message in hand, if any; unsent is empty while mu is free.
+	via    dataplane.Underlay
+	inHand *message
 }
 
 // outlet is an underlay and control's own way out through it.
@@ -79,7 +91,7 @@ type outlet struct {
 
 // New returns a device without peers and underlays. It starts nothing.
 func New(o Options) (*Device, error) {
-	d := &Device{log: o.Logger, now: o.Now, peers: o.Peers, inbox: inbox{ready: make(chan struct{}, 1)}, handshakers: o.Handshakers,
+	d := &Device{log: o.Logger, now: o.Now, peers: o.Peers, taps: o.Taps, inbox: inbox{ready: make(chan struct{}, 1)}, handshakers: o.Handshakers,
 		poke: make(chan struct{}, 1), scratchMu: newScratch(), all: map[*Peer]struct{}{}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)

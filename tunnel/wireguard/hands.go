@@ -95,13 +95,13 @@ func (h *hands) commit(all []handling) {
 			drop = handshake.NeedsCookie
 			h.refuse(i)
 		default:
-			d.via, d.size = m.underlay, int(m.n)
+			d.via, d.inHand = m.underlay, &m.message
 			drop = d.hs.Commit(now, m.ready)
 			d.carryOut()
 		}
 		d.drops[drop].Add(1)
 	}
-	d.via, d.size = nil, 0
+	d.via, d.inHand = nil, nil
 	d.flush()
 	d.unlock()
 	if wasted > 0 {
