@@ -254,15 +254,9 @@ func (k *keying) call(ctx context.Context, f func(now time.Time) ([]ike.Action, 
 
 // leave deletes all SAs, telling the peers.
 func (k *keying) leave(ctx context.Context) {
-	_ = k.call(ctx, func(now time.Time) (all []ike.Action, err error) { // what fails is that the engine ends anyway
+	_ = k.call(ctx, func(now time.Time) ([]ike.Action, error) { // what fails is that the engine ends anyway
 		k.leaving = true
-		for name := range k.tunnels {
-			actions, err := k.endpoint.RemovePeer(now, name)
-			if err == nil {
-				all = append(all, actions...)
-			}
-		}
-		return all, nil
+		return k.endpoint.Stop(now), nil
 	})
 }
 

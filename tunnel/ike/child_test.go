@@ -377,3 +377,23 @@ func TestAuthLifetime(t *testing.T) {
 		t.Errorf("%d IKE SAs up, %d down", len(find[IKEUp](p.sun)), n)
 	}
 }
+
+// TestStop: an engine that stops leaves nothing, tells its peer, and says that this is why.
+func TestStop(t *testing.T) {
+	p := newPair(t, 46)
+	p.up()
+	p.moon.must(p.moon.Stop(p.now), nil)
+	if len(p.moon.sas) != 0 || len(p.moon.ikes) != 0 {
+		t.Errorf("%d children, %d IKE SAs", len(p.moon.sas), len(p.moon.ikes))
+	}
+	p.run(time.Minute)
+	p.agree(0)
+	for _, a := range find[IKEDown](p.moon) {
+		if !errors.Is(a.Reason, errStopped) {
+			t.Errorf("IKE SA is down: %v", a.Reason)
+		}
+	}
+	if len(find[IKEUp](p.sun)) != 1 {
+		t.Error("the other side was not told, or began again")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -123,29 +124,42 @@ func (e *Endpoint) RemovePeer(now time.Time, name string) ([]Action, error) {
 	if p == nil {
 		return nil, unknownPeer(name)
 	}
+	return e.handle(now, func() { p.remove(errRemoved) }), nil
+}
+
+// Stop is RemovePeer of all peers, for an engine that stops.
+func (e *Endpoint) Stop(now time.Time) []Action {
 	return e.handle(now, func() {
-		p.removed = true
-		e.timers.stop(&p.retry)
-		e.timers.stop(&p.tidy)
-		for child := range p.armed {
-			p.arm(child, false)
+		for _, name := range slices.Sorted(maps.Keys(e.peers)) {
+			e.peers[name].remove(errStopped)
 		}
-		for _, sa := range slices.Clone(p.sas) {
-			sa.terminate(errRemoved)
+	})
+}
+
+// remove forgets a peer, for a reason.
+func (p *peer) remove(why error) {
+	e, name := p.e, p.cfg.Name
+	p.removed = true
+	e.timers.stop(&p.retry)
+	e.timers.stop(&p.tidy)
+	for child := range p.armed {
+		p.arm(child, false)
+	}
+	for _, sa := range slices.Clone(p.sas) {
+		sa.terminate(why)
+	}
+	delete(e.peers, name)
+	without := func(all []*peer) []*peer { return slices.DeleteFunc(all, func(o *peer) bool { return o == p }) }
+	if p.cfg.template() {
+		e.templates = without(e.templates)
+	} else if e.byAddr[p.cfg.Remote] = without(e.byAddr[p.cfg.Remote]); len(e.byAddr[p.cfg.Remote]) == 0 {
+		delete(e.byAddr, p.cfg.Remote)
+	}
+	if id, ok := p.cfg.Credentials.RemoteID(); ok {
+		if e.byID[idKey(id)] = without(e.byID[idKey(id)]); len(e.byID[idKey(id)]) == 0 {
+			delete(e.byID, idKey(id))
 		}
-		delete(e.peers, name)
-		without := func(all []*peer) []*peer { return slices.DeleteFunc(all, func(o *peer) bool { return o == p }) }
-		if p.cfg.template() {
-			e.templates = without(e.templates)
-		} else if e.byAddr[p.cfg.Remote] = without(e.byAddr[p.cfg.Remote]); len(e.byAddr[p.cfg.Remote]) == 0 {
-			delete(e.byAddr, p.cfg.Remote)
-		}
-		if id, ok := p.cfg.Credentials.RemoteID(); ok {
-			if e.byID[idKey(id)] = without(e.byID[idKey(id)]); len(e.byID[idKey(id)]) == 0 {
-				delete(e.byID, idKey(id))
-			}
-		}
-	}), nil
+	}
 }
 
 // idKey is an identity as the key of a map.

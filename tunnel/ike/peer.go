@@ -177,7 +177,7 @@ func (p *peer) failed(sa *ikeSA, reason error) {
 
 // deliberate says whether a reason is one of ours, so that nothing is to be restarted.
 func deliberate(reason error) bool {
-	for _, r := range []error{errTerminated, errRemoved, errReplaced, errDuplicate, errRestarted} {
+	for _, r := range []error{errTerminated, errRemoved, errStopped, errReplaced, errDuplicate, errRestarted} {
 		if errors.Is(reason, r) {
 			return true
 		}

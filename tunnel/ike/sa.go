@@ -97,6 +97,7 @@ type lifetimes struct {
 
 var (
 	errRemoved    = errors.New("the peer was removed from the configuration")
+	errStopped    = errors.New("the engine stops")
 	errTerminated = errors.New("terminated")
 	errTimeout    = errors.New("the peer does not answer")
 	errPeerClosed = errors.New("the peer deleted it")
