@@ -1,10 +1,14 @@
 package esp
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/warrenvpn/warren/internal/race"
+)
 
 // TestPacketPathDoesNotAllocate counts allocations on every branch that a packet can take.
 func TestPacketPathDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	forEachSA(t, func(t *testing.T, s Suite, esn bool) {

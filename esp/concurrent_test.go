@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // TestConcurrentReceiversAcceptOnce gives every packet to every receiver, each in an order of its own.
@@ -125,7 +127,7 @@ func TestConcurrentSealersNeverShareANumber(t *testing.T) {
 func TestReservationsNeverOverlap(t *testing.T) {
 	const workers = 4
 	each := 400_000
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		each = 50_000
 	}
 	out := testOutbound(t, AES128GCM16, true)

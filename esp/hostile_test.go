@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // TestHostilePackets offers random and mutated packets to every suite: none is accepted, none panics, none moves the window.
 func TestHostilePackets(t *testing.T) {
 	count := 1_000_000
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		count = 40_000
 	}
 	each := count / (2 * len(Suites()))

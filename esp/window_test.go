@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // slowWindow is the replay window as one would explain it: what has been seen, and the highest of it.
@@ -58,7 +60,7 @@ func step(r *rand.Rand, top, size uint64) uint64 {
 
 func TestWindowAgainstSlowModel(t *testing.T) {
 	rounds := 40000
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		rounds = 4000
 	}
 	for _, size := range windowSizes {
@@ -87,7 +89,7 @@ func TestWindowAgainstSlowModel(t *testing.T) {
 // none is accepted twice, and all are accepted that the window's memory still covers.
 func TestWindowWithDelayedCommits(t *testing.T) {
 	rounds := 40000
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		rounds = 4000
 	}
 	for _, size := range windowSizes[1:] {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // What gopacket makes of a packet, in wire's terms.
@@ -280,7 +281,7 @@ func compare(i *wire.Info, s *seen) string {
 
 // rounds are few under the race detector and in short runs.
 func rounds(n int) int {
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		return n / 10
 	}
 	return n

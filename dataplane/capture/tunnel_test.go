@@ -13,6 +13,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // batchOf holds clear packets.
@@ -182,7 +183,7 @@ func TestTunnelsAreCapturedByManyWorkers(t *testing.T) {
 }
 
 func TestCapturedTunnelAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	w := NewWriter(io.Discard, Options{})

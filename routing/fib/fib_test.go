@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // model is the definition of longest-prefix match: look at every route.
@@ -113,7 +115,7 @@ func againstModel(t *testing.T, table *Table) {
 	r := rand.New(rand.NewPCG(seed, seed))
 	want, forms := model{}, 0
 	steps := 5000
-	if raceEnabled {
+	if race.Enabled {
 		steps = 1700
 	}
 	for step := range steps {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gaissmai/bart"
 
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/routing/fib/fibtest"
 )
 
@@ -44,7 +45,7 @@ func TestAgainstBart(t *testing.T) {
 	const seed = 3
 	r := rand.New(rand.NewPCG(seed, seed))
 	n, table, want := 30_000, New(Options{}), new(bart.Fast[[]Hop])
-	if raceEnabled {
+	if race.Enabled {
 		n, table = 2000, newTable(sizes{flatFrom: 1500, trieBelow: 700, chunks: 4096, idle: 100, generation: 20})
 	}
 	all := some(t, r, n)
@@ -205,7 +206,7 @@ func TestNoSecondTry(t *testing.T) {
 }
 
 func TestFlatLookupAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	r := rand.New(rand.NewPCG(7, 7))
@@ -243,7 +244,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("a hundred routes take %d bytes, want at most 1 MB", held)
 	}
 	runtime.KeepAlive(small)
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		return
 	}
 	from, err := fibtest.Internet()

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // TestReadersWhileChunksAreUsedAgain: each route leads to a hop of its own, so that whoever reads a chunk that has become
@@ -47,7 +49,7 @@ func TestReadersWhileChunksAreUsedAgain(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(6, 6))
 	steps := 16_000 // each second one of which gives up three chunks
-	if raceEnabled {
+	if race.Enabled {
 		steps = 6_000
 	}
 	for step := range steps {

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // TestRoutesAgainstMap: prefixes near each other, of all lengths, come, change and go.
@@ -13,7 +15,7 @@ func TestRoutesAgainstMap(t *testing.T) {
 	f, want := newFlat(1, defaultSizes()), map[netip.Prefix]uint32{}
 	x := &f.routes
 	most, steps := 0, 60_000
-	if raceEnabled {
+	if race.Enabled {
 		steps = 15_000
 	}
 	for step := range steps {
@@ -121,7 +123,7 @@ func TestWhatCovers(t *testing.T) {
 		_ = table.Insert(netip.MustParsePrefix("192.0.2.0/24"), []Hop{{1000, 1}}) // it stays flat
 		for set := range 1 << len(tree) {
 			for gone, p := range tree {
-				if set>>gone&1 == 0 || raceEnabled && (set+gone)%5 != 0 {
+				if set>>gone&1 == 0 || race.Enabled && (set+gone)%5 != 0 {
 					continue
 				}
 				want := model{}

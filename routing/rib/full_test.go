@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/routing/fib/fibtest"
 	"github.com/warrenvpn/warren/routing/route"
 )
@@ -52,7 +53,7 @@ func drain(t *Table) (n int) {
 
 // TestFullTable reports what an Internet table from four neighbours takes, and what it takes to lose one of them.
 func TestFullTable(t *testing.T) {
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		t.Skip("a full table wants neither -short nor -race")
 	}
 	prefixes := internet(t)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // crowd is many peers between two nodes: sun takes anybody with an identity of its list.
@@ -33,7 +35,7 @@ func crowd(t testing.TB, proposals string, n int) *pair {
 
 // What an established tunnel needs in the machine, both ends of it and their configurations: at most 64 KiB.
 func TestMemoryOfATunnel(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector's memory is not ours")
 	}
 	const n = 200

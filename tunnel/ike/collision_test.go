@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // An exchange is what one side may begin at any time.
@@ -35,7 +37,7 @@ var exchanges = []exchange{
 func TestCollisions(t *testing.T) {
 	offsets := []time.Duration{-25, -15, -5, 0, 5, 15, 25} // the way takes 10 ms
 	variants := uint64(2)                                  // who has the lower nonce
-	if raceEnabled {
+	if race.Enabled {
 		offsets = []time.Duration{-5, 0, 15}
 	}
 	for _, pfs := range []string{"", "-curve25519-ke1_ecp256"} {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/tunnel/ike/message"
 )
 
@@ -15,7 +16,7 @@ var quietSeed = flag.Uint64("quiet.seed", 0, "run TestNothingIsSentTwice with th
 // is sent at the same time may arrive in another order: a request that nobody answers shows as its retransmission.
 func TestNothingIsSentTwice(t *testing.T) {
 	runs := uint64(600)
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		runs /= 8
 	}
 	first := uint64(1)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/tunnel/ike/message"
 )
 
@@ -23,7 +24,7 @@ func TestSimulator(t *testing.T) {
 		return
 	}
 	runs := *simRuns
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		runs /= 8
 	}
 	seen := map[string]int{}

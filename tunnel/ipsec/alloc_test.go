@@ -10,13 +10,14 @@ import (
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
 
 // mustNotAllocate runs f some hundred times.
 func mustNotAllocate(t *testing.T, f func()) {
 	t.Helper()
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	if n := testing.AllocsPerRun(200, f); n != 0 {

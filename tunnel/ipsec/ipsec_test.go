@@ -16,6 +16,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
@@ -373,7 +374,7 @@ func TestKeepalivesWhenSilent(t *testing.T) {
 // TestGarbage: none of a million random and mutated datagrams is accepted, and none does harm.
 func TestGarbage(t *testing.T) {
 	n := 1_000_000
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		n = 50_000
 	}
 	for _, suite := range []esp.Suite{esp.AES128GCM16, esp.AES128SHA1} {

@@ -8,6 +8,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
@@ -15,7 +16,7 @@ import (
 // mustNotAllocate runs f some hundred times.
 func mustNotAllocate(t *testing.T, f func()) {
 	t.Helper()
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	if n := testing.AllocsPerRun(200, f); n != 0 {
@@ -171,7 +172,7 @@ func TestHandshakesAllocateNothingInWorkers(t *testing.T) {
 			})
 		})
 	}
-	if got := d.HandshakeDrops()[handshake.BadMAC1]; got < 2000 && !raceEnabled {
+	if got := d.HandshakeDrops()[handshake.BadMAC1]; got < 2000 && !race.Enabled {
 		t.Errorf("%d of the wrong ones were seen", got)
 	}
 }

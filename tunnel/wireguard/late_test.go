@@ -10,6 +10,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
 
@@ -147,7 +148,7 @@ func TestConcurrentSenders(t *testing.T) {
 // TestGarbage: none of a million random and mutated datagrams is accepted, and none does harm.
 func TestGarbage(t *testing.T) {
 	n := 1_000_000
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		n = 50_000
 	}
 	d := newDuo(t)

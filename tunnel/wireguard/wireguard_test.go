@@ -14,6 +14,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/port/pipe"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
@@ -170,7 +171,7 @@ func TestFaultsDeliverNothingWrong(t *testing.T) {
 
 // shorter returns n, and less where the race detector makes everything slow.
 func shorter(n, less int) int {
-	if raceEnabled {
+	if race.Enabled {
 		return less
 	}
 	return n

@@ -9,6 +9,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // swallow is a stack that takes packets and does nothing with them.
@@ -18,7 +19,7 @@ func (s *swallow) DeliverNetworkPacket(tcpip.NetworkProtocolNumber, *stack.Packe
 func (s *swallow) DeliverLinkPacket(tcpip.NetworkProtocolNumber, *stack.PacketBuffer)    {}
 
 func skipUnderRace(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("pools forget at random under the race detector")
 	}
 }

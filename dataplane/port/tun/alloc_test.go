@@ -9,10 +9,11 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 func TestReadAndWriteAllocateNothing(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector's runtime allocates")
 	}
 	for name, lacks := range map[string]features{"all": {}, "bare": {vnet: true}} {

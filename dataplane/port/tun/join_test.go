@@ -12,6 +12,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // written is what a writer with all offloads hands to the kernel for the packets: virtio header and packet each.
@@ -317,7 +318,7 @@ func joinRandom(t *testing.T, seed uint64, ops []byte) {
 
 func TestJoinRandom(t *testing.T) {
 	rounds := 4000
-	if raceEnabled {
+	if race.Enabled {
 		rounds = 300
 	}
 	seed := rand.Uint64()

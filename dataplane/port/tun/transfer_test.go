@@ -20,6 +20,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/internal/until"
 )
 
@@ -191,7 +192,7 @@ func (p *pair) received(t testing.TB, i int) (n int64) {
 
 func TestTCP(t *testing.T) {
 	size := 24 << 20
-	if raceEnabled || testing.Short() {
+	if race.Enabled || testing.Short() {
 		size = 4 << 20
 	}
 	bare := features{vnet: true}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/routing/route"
 )
 
@@ -114,7 +115,7 @@ func TestLongPath(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector's runtime allocates itself")
 	}
 	for _, f := range bothFamilies.List() {

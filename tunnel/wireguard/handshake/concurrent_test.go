@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // TestPrepareBesideTheOwner prepares initiations of many peers in several goroutines, while the owner commits them, adds and
@@ -67,7 +69,7 @@ func anyKey(m map[uint32]*Peer) uint32 {
 
 // TestFloodsAndSamplesDoNotAllocate: a flood with bad MACs, one without cookies, and what the packet path tells, feed no garbage collector.
 func TestFloodsAndSamplesDoNotAllocate(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector makes sync.Pool forget at random")
 	}
 	w := newPair(t, 1)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/warrenvpn/warren/internal/race"
 )
 
 // A day is how a simulated day goes.
@@ -20,7 +22,7 @@ type day struct {
 // packets get through whenever there are some: after a loss, a restart, a silence. Every key and counter is checked on the way.
 func TestADayOfTimers(t *testing.T) {
 	hours, seeds := 24, uint64(2)
-	if raceEnabled {
+	if race.Enabled {
 		hours, seeds = 6, 1 // nothing in it runs beside anything
 	}
 	for name, d := range map[string]day{

@@ -1,5 +1,0 @@
-//go:build !race
-
-package rib
-
-const raceEnabled = false

@@ -1,5 +1,0 @@
-//go:build !race
-
-package ike
-
-const raceEnabled = false

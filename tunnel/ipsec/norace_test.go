@@ -1,5 +1,0 @@
-//go:build !race
-
-package ipsec_test
-
-const raceEnabled = false

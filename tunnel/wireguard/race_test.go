@@ -1,5 +1,0 @@
-//go:build race
-
-package wireguard_test
-
-const raceEnabled = true
