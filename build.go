@@ -31,6 +31,8 @@ type site struct {
 	gateway *ipsec.Gateway
 	queues  int
 	started time.Time
+	// leaving is closed when the site begins to leave.
+	leaving chan struct{}
 
 	// changing is held by who applies another configuration, and guards part, which begins a part of a site that runs: nil before
 	// and when it leaves. begun is closed when it runs.
@@ -106,7 +108,7 @@ const maxAutoWorkers = 8
 // until all stands every packet is dropped. Nothing stays open if it fails.
 func build(e *Engine) (_ *site, err error) {
 	cfg, log := e.cfg, e.log
-	s := &site{cfg: cfg, log: log, tap: e.tap, queues: cfg.Workers, senders: map[dataplane.Underlay]dataplane.Sender{}, begun: make(chan struct{}), started: time.Now()}
+	s := &site{cfg: cfg, log: log, tap: e.tap, queues: cfg.Workers, senders: map[dataplane.Underlay]dataplane.Sender{}, begun: make(chan struct{}), leaving: make(chan struct{}), started: time.Now()}
 	if s.queues == 0 {
 		s.queues = min(maxAutoWorkers, max(1, runtime.GOMAXPROCS(0)/2))
 	}

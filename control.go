@@ -23,6 +23,8 @@ import (
 //	POST /v1/tunnels/NAME/up, down, rekey   with ?child=C for one child
 //	POST /v1/reload          reads the configuration again, and answers when it is applied
 //	POST /v1/forwards?listen=A&to=B[&protocol=P&vrf=V&max_connections=N&idle_timeout=T]  ForwardStatus, for as long as the request is open
+//	POST /v1/captures?tunnel=NAME[&side=S&count=N&duration=T]  pcapng, until it ends; the header Warren-Capture has its number
+//	DELETE /v1/captures/NUMBER  ends a capture
 //	GET /v1/explain?source=A&destination=B[&vrf=V]  []Explanation
 //
 // Only the user who runs the engine may connect (mode 0600).
@@ -108,6 +110,8 @@ func (e *Engine) controlHandler() http.Handler {
 	})
 	mux.HandleFunc("POST /v1/reload", e.controlReload)
 	mux.HandleFunc("POST /v1/forwards", e.controlForward)
+	mux.HandleFunc("POST /v1/captures", e.controlCapture)
+	mux.HandleFunc("DELETE /v1/captures/{number}", e.controlEndCapture)
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		all, err := e.explain(q.Get("vrf"), q.Get("source"), q.Get("destination"))

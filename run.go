@@ -55,6 +55,7 @@ func (s *site) run(ctx context.Context) error {
 	s.changing.Unlock()
 	close(s.begun)
 	<-ctx.Done()
+	close(s.leaving)
 	s.changing.Lock() // what is being applied is applied first
 	s.part = nil
 	s.changing.Unlock()

@@ -28,6 +28,7 @@ type Engine struct {
 	// tap records packets at ports and underlays, if it is set.
 	tap *capture.Writer
 
+	captures captures
 	// applying lets one configuration be applied at a time.
 	applying sync.Mutex
 

@@ -1,7 +1,7 @@
 // Command warren is the daemon and the command line of the VPN engine. It stands on package warren alone.
 //
 // Reading order: main.go (the commands), run.go (run and check), show.go (what a running engine tells), table.go (how), forward.go,
-// wireguard.go (keys, wg-quick files), demo.go and demo_sites.go (three sites in one process).
+// capture.go, wireguard.go (keys, wg-quick files), demo.go and demo_sites.go (three sites in one process).
 //
 // Exit status: 0 for success, 1 for failure, 2 for a command line or a configuration that is wrong.
 package main

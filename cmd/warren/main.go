@@ -68,7 +68,7 @@ privilege. Try "warren demo" first: three sites in one process.`,
 		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(newRun(), newCheck(), newDemo())
-	root.AddCommand(newStatus(), newTunnels(), newSAs(), newRoutes(), newBGP(), newExplain(), newDrops(), newForward())
+	root.AddCommand(newStatus(), newTunnels(), newSAs(), newRoutes(), newBGP(), newExplain(), newDrops(), newForward(), newCapture())
 	root.AddCommand(newTunnelCommands()...)
 	root.AddCommand(newReload())
 	root.AddCommand(newImport())
