@@ -140,6 +140,10 @@ func build(e *Engine) (_ *site, err error) {
 		if err := s.keying.openSockets(e.network); err != nil {
 			return nil, err
 		}
+		early := s.gateway.Early()
+		if err := s.addUnderlay(early, early); err != nil {
+			return nil, err
+		}
 	}
 	for i := range cfg.VRFs {
 		if err := s.openVRF(&cfg.VRFs[i]); err != nil {
@@ -183,7 +187,7 @@ func (s *site) workers() int {
 	addresses := max(2, len(s.cfg.Underlay.Addresses))
 	n := 2*addresses*s.queues + len(s.cfg.VRFs) + 1 // a stack each, and who injects
 	if s.cfg.wantsIKE() {
-		n += addresses
+		n += addresses + 1 // what comes early
 	}
 	n += addresses * s.queues * len(s.cfg.wireGuardKeys())
 	for i := range s.cfg.VRFs {

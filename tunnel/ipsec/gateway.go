@@ -22,6 +22,7 @@ type Gateway struct {
 	peers   *dataplane.Peers
 	control func(dataplane.Underlay, netip.AddrPort, []byte)
 	inbound esp.Table[*inChild]
+	early   *Early
 	// scratch is indexed by worker; each makes its own when it first needs it.
 	scratch [dataplane.MaxWorkers]*scratch
 
@@ -48,6 +49,7 @@ type Options struct {
 // NewGateway returns a gateway without tunnels.
 func NewGateway(o Options) *Gateway {
 	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, control: o.Control, tunnels: map[*Tunnel]struct{}{}}
+	g.early = newEarly(g)
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -102,15 +104,23 @@ func (g *Gateway) Tick(send func(dataplane.Frame)) {
 // AllocateSPI reserves an inbound SPI of the given residue modulo shards, which decides the worker that opens its packets.
 // AddChild uses it up, ReleaseSPI gives it back.
 func (g *Gateway) AllocateSPI(shards, shard int) (uint32, error) {
-	return g.inbound.Allocate(shards, shard)
+	spi, err := g.inbound.Allocate(shards, shard)
+	if err == nil {
+		g.early.expect(spi)
+	}
+	return spi, err
 }
 
 // ReleaseSPI gives back an SPI that no child SA got.
-func (g *Gateway) ReleaseSPI(spi uint32) { g.inbound.Delete(spi) }
+func (g *Gateway) ReleaseSPI(spi uint32) {
+	g.inbound.Delete(spi)
+	g.early.arrived(spi)
+}
 
 func (g *Gateway) insert(c *inChild) error {
 	if !g.inbound.Publish(c.sa.SPI(), c) && !g.inbound.Insert(c.sa.SPI(), c) {
 		return fmt.Errorf("%w: %#08x", ErrSPITaken, c.sa.SPI())
 	}
+	g.early.arrived(c.sa.SPI())
 	return nil
 }

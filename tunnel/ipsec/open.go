@@ -62,6 +62,7 @@ func (g *Gateway) Open(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.T
 // nobodys takes a datagram that belongs to no SA: a message of key exchange, or one to be dropped.
 func (g *Gateway) nobodys(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplane.Train, spi uint32, d []byte) {
 	switch {
+	case spi != 0 && g.early.keep(u, tr, spi, d): // its SA is about to be
 	case spi != 0:
 		ctx.Counters.Drop(packet.UnknownSPI, 0, 1)
 	case g.control != nil && u.Encap().UDP:
