@@ -65,7 +65,7 @@ type duo struct {
 	a, b *end
 }
 
-func newDuo(t testing.TB) *duo {
+func newDuo(t testing.TB, how ...func(*wireguard.Options)) *duo {
 	t.Helper()
 	keys := [2]handshake.PrivateKey{handshake.NewPrivateKey(), handshake.NewPrivateKey()}
 	addrs := [2]netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:51820"), netip.MustParseAddrPort("192.0.2.2:51820")}
@@ -73,7 +73,11 @@ func newDuo(t testing.TB) *duo {
 	for i := range ends {
 		e := &end{sent: &recorder{local: addrs[i]}, ctx: dataplane.NewCtx()}
 		var err error
-		e.device, err = wireguard.New(wireguard.Options{PrivateKey: keys[i]})
+		o := wireguard.Options{PrivateKey: keys[i]}
+		for _, set := range how {
+			set(&o)
+		}
+		e.device, err = wireguard.New(o)
 		must(t, err)
 		e.device.AddUnderlay(e.sent)
 		e.peer, err = e.device.AddPeer(uint32(i+1), wireguard.PeerConfig{Name: "peer", PublicKey: keys[1-i].Public(), Endpoint: addrs[1-i]})

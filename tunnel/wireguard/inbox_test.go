@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -138,5 +139,64 @@ func TestFloodIsRefusedInBatches(t *testing.T) {
 		if frames != 10_000 || calls > frames/10 {
 			t.Errorf("%d replies left in %d batches; drops %v", frames, calls, f.device.HandshakeDrops())
 		}
+	})
+}
+
+// TestNoHandshakeHoldsUpAPacket: packets go both ways while the handshakers and the machine are stuck in a handshake each, and the queue
+// is full.
+func TestNoHandshakeHoldsUpAPacket(t *testing.T) {
+	var stuck, passed atomic.Int32
+	var hold atomic.Bool
+	var later atomic.Int64
+	release := make(chan struct{})
+	d := newDuo(t, func(o *wireguard.Options) {
+		o.Handshakers = 2
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		o.KeyLog = func(handshake.EphemeralKeys) {
+			if hold.Load() {
+				stuck.Add(1)
+				<-release
+			}
+		}
+	})
+	free := sync.OnceFunc(func() { hold.Store(false); close(release) })
+	t.Cleanup(free)
+	later.Store(int64(handshake.RekeyTimeout) + int64(time.Second)) // no handshake may follow another sooner
+	var begun [][]byte
+	d.a.peer.Rekey()
+	waitFor(t, "an initiation", func() bool { begun = append(begun, d.a.sent.take()...); return len(begun) > 0 })
+	hold.Store(true)
+	for range 2 { // the two handshakers do not know of each other
+		d.b.open(d.b.ctx, begun[0], d.a.sent.local)
+	}
+	waitFor(t, "handshakers that are stuck", func() bool { return stuck.Load() == 2 })
+	for range 600 {
+		d.b.open(d.b.ctx, begun[0], d.a.sent.local)
+	}
+	var rekeying, passing sync.WaitGroup
+	rekeying.Go(d.b.peer.Rekey)
+	waitFor(t, "a machine that is stuck", func() bool { return stuck.Load() == 3 })
+
+	passing.Go(func() {
+		for i := range uint32(1000) {
+			for _, way := range [][2]*end{{d.a, d.b}, {d.b, d.a}} {
+				way[0].seal(t, way[0].ctx, ip("10.1.0.5", "10.2.0.5", 100, i))
+				way[0].ctx.Tx.Flush()
+				for _, f := range way[0].sent.take() {
+					passed.Add(int32(way[1].open(way[1].ctx, f, way[0].sent.local)))
+				}
+			}
+		}
+	})
+	waitFor(t, "packets", func() bool { return passed.Load() == 2000 })
+	free()
+	passing.Wait()
+	rekeying.Wait()
+	waitFor(t, "the queue to be empty", func() bool {
+		n := uint64(0)
+		for _, k := range d.b.device.HandshakeDrops() {
+			n += k
+		}
+		return n == 1+2+512 // with the one that the first session began with
 	})
 }
