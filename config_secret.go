@@ -1,31 +1,16 @@
 package warren
 
 import (
-	"fmt"
-	"log/slog"
 	"regexp"
 	"strings"
+
+	"github.com/warrenvpn/warren/tunnel/ike/auth"
 )
 
 // Secret is keying material. It shows itself to nobody: whatever prints, logs or marshals it gets "(hidden)".
-type Secret []byte
+type Secret = auth.Secret
 
 const hidden = "(hidden)"
-
-// String implements fmt.Stringer.
-func (Secret) String() string { return hidden }
-
-// GoString implements fmt.GoStringer.
-func (Secret) GoString() string { return hidden }
-
-// Format implements fmt.Formatter, for every verb.
-func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(hidden)) }
-
-// MarshalText implements encoding.TextMarshaler, for JSON, YAML and the like.
-func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
-
-// LogValue implements slog.LogValuer.
-func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 // secretKeys are the keys whose values no message may show, also those that this version does not read yet.
 var secretKeys = []string{"key", "keys", "psk", "ppk", "secret", "secrets", "password", "passphrase", "private_key", "preshared_key"}
