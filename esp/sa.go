@@ -133,6 +133,8 @@ type Outbound struct {
 	hard  uint64
 	// bytes is how many have been sealed, of inner packets.
 	bytes atomic.Uint64
+	// user is the worker that had its turn last, plus one.
+	user atomic.Int32
 	// memory is the AEAD's own, for Touch.
 	memory []byte
 }
@@ -171,6 +173,15 @@ func (sa *Outbound) Carried(bytes uint64) { sa.bytes.Add(bytes) }
 
 // Bytes returns how many bytes were carried.
 func (sa *Outbound) Bytes() uint64 { return sa.bytes.Load() }
+
+// Turn notes that a worker is about to reserve numbers, and says whether another did so since its last turn.
+func (sa *Outbound) Turn(worker int) (shared bool) {
+	if me := int32(worker) + 1; sa.user.Load() != me {
+		sa.user.Store(me)
+		return true
+	}
+	return false
+}
 
 // IV returns the IV that an AEAD's next packet will carry, at least.
 func (sa *Outbound) IV() uint64 { return sa.ivBase + sa.Sent() + 1 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -16,6 +17,7 @@ import (
 // recorder is an underlay that keeps what was sent through it, in order, unless it is to discard it.
 type recorder struct {
 	frames  [][]byte
+	sizes   []int // of each Send
 	discard bool
 }
 
@@ -30,6 +32,7 @@ func (r *recorder) Send(frames []dataplane.Frame) {
 	if r.discard {
 		return
 	}
+	r.sizes = append(r.sizes, len(frames))
 	for _, f := range frames {
 		r.frames = append(r.frames, bytes.Clone(f.Data))
 	}
@@ -141,5 +144,76 @@ func TestAloneKeepsOrder(t *testing.T) {
 	s.mustAllArrive(t)
 	if got := s.peer.Received(); got != uint64(s.next) {
 		t.Errorf("%d packets took numbers up to %d", s.next, got)
+	}
+}
+
+// first returns how many frames left first when a worker sealed n packets after another had used the SA.
+func (s *sharing) first(t *testing.T, ctx *dataplane.Ctx, n int) int {
+	t.Helper()
+	from := len(s.sent.sizes)
+	s.seal(t, ctx, n)
+	ctx.Tx.Flush()
+	return s.sent.sizes[from]
+}
+
+// TestShareOfASharedSA: while others use the SA a worker takes fewer numbers at once and lets those frames leave, fewer still if
+// frames turn out to be late by little, and more again after many that were in time.
+func TestShareOfASharedSA(t *testing.T) {
+	s := newSharing(t, esp.AES128GCM16, false)
+	s.seal(t, s.b, 1)
+	s.b.Tx.Flush()
+	if got := s.first(t, s.a, 64); got != 16 {
+		t.Errorf("%d frames left first, want 16", got)
+	}
+	s.seal(t, s.a, 1)
+	s.seal(t, s.b, 100) // late by little: too many workers
+	s.b.Tx.Flush()
+	s.a.Tx.Flush()
+	if got := s.first(t, s.a, 64); got != 8 {
+		t.Errorf("after late frames %d left first, want 8", got)
+	}
+	s.seal(t, s.a, 1)
+	s.seal(t, s.b, 1000) // late by much: a was not scheduled
+	s.b.Tx.Flush()
+	s.a.Tx.Flush()
+	if got := s.first(t, s.a, 64); got != 8 {
+		t.Errorf("after a pause %d frames left first, want 8 still", got)
+	}
+	for range 300 {
+		s.seal(t, s.b, 1)
+		s.b.Tx.Flush()
+		s.seal(t, s.a, 1)
+		s.a.Tx.Flush()
+	}
+	s.seal(t, s.b, 1)
+	s.b.Tx.Flush()
+	if got := s.first(t, s.a, 64); got != 16 {
+		t.Errorf("after many in time %d frames left first, want 16", got)
+	}
+	s.mustAllArrive(t)
+}
+
+// TestSuperPacketOfASharedSA: a super-packet's segments leave in parts while others use the SA, so that none of them waits for
+// all of them.
+func TestSuperPacketOfASharedSA(t *testing.T) {
+	s := newSharing(t, esp.AES128GCM16, false)
+	s.seal(t, s.b, 1)
+	s.b.Tx.Flush()
+	s.sent.sizes = nil
+	o := wire.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1000, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
+	b := packet.NewBatch(128 << 10)
+	body := ip("10.1.0.5", "10.2.0.5", 28+40*1000, 7)
+	copy(b.Space(len(body)), body)
+	p := b.Commit(0, len(body))
+	p.Offload = o
+	if v := wire.Parse(p.Bytes(), &p.Info, true); v != wire.OK {
+		t.Fatal(v)
+	}
+	if refused := s.tunnel.Seal(s.a, b.Packets()); refused != 0 {
+		t.Fatalf("refused: %v", p.Drop)
+	}
+	s.a.Tx.Flush()
+	if want := []int{16, 24}; !slices.Equal(s.sent.sizes, want) {
+		t.Errorf("frames left in parts of %v, want %v", s.sent.sizes, want)
 	}
 }

@@ -10,8 +10,8 @@ import (
 // The way of clear packets into frames, in the order of the functions of this file:
 //
 //	Seal       the first child whose selectors cover a packet takes it; runs of one child go on together
-//	sealRun    cut the run into parts of few frames
-//	sealSome   reserve sequence numbers for a part (shared: the SA's counter, touched once a part), and seal it
+//	sealRun    one packet after the other
+//	begin      sequence numbers for the next frames (shared: the SA's counter, touched once for all of them)
 //	sealPlain  one packet, in place where there is room
 //	sealSuper  one super-packet: cut, and each segment sealed into contiguous frames
 //	frame      outer DF and TOS; on to the underlay
@@ -22,6 +22,8 @@ type scratch struct {
 	esp   *esp.Scratch
 	cut   wire.Segmenter
 	batch esp.Batch
+	// timely is how many runs of shared SAs left in time, one behind the other.
+	timely int
 }
 
 func newScratch() *scratch { return &scratch{esp: esp.NewScratch()} }
@@ -34,9 +36,14 @@ type sealing struct {
 	child *outChild
 	path  *dataplane.Path
 	room  int // largest frame in bytes that the path takes
-	run   esp.Run
 	bytes uint64
 	count uint64
+	// ahead is how many frames are still to come in the run in hand, more or less.
+	ahead int
+	// run are the numbers in hand, first is the first of them, and shared says that other workers use the SA too.
+	run    esp.Run
+	first  uint64
+	shared bool
 }
 
 // Seal implements dataplane.Tunnel.
@@ -109,43 +116,29 @@ func refuse(pkts []packet.Packet, r packet.Reason) int {
 	return len(pkts)
 }
 
-// reserveAtMost is how many numbers a worker takes at once, where no super-packet needs more. staleAfter is how far the SA's
-// counter may be ahead of a number, by the doing of other workers, before its packet gets a new one. Together they stay well
-// below the smallest replay window in use, 128 (strongSwan's own ESP), so that it does no harm where a worker is descheduled
-// between sealing and sending.
-const reserveAtMost, staleAfter = 32, 80
+// How many numbers a worker takes at once: alone that it uses the SA, or while others do so too. In the latter case its frames
+// leave before it takes more. staleAfter is how far the SA's counter may be ahead of a number, by the doing of other workers,
+// before its packet gets a new one. Together they stay well below the smallest replay window in use, 128 (strongSwan's own
+// ESP), so that it does no harm where a worker is descheduled between sealing and sending.
+const (
+	reserveAlone  = 32
+	reserveShared = 16
+	reserveLeast  = 4
+	staleAfter    = 80
+)
 
 // sealRun seals packets with one SA.
 func (s *sealing) sealRun(pkts []packet.Packet) (refused int) {
-	for len(pkts) > 0 {
-		n, want := 0, 0
-		for ; n < len(pkts); n++ {
-			if pkts[n].Drop != packet.None {
-				continue
-			}
-			more := frames(&pkts[n])
-			if want > 0 && want+more > reserveAtMost {
-				break
-			}
-			want += more
+	for i := range pkts {
+		if pkts[i].Drop == packet.None {
+			s.ahead += frames(&pkts[i])
 		}
-		refused += s.sealSome(pkts[:n], want)
-		pkts = pkts[n:]
 	}
-	return refused
-}
-
-// sealSome seals packets that make as many frames as wanted. Where other workers use the SA at the same time the frames
-// leave at once, otherwise with the batch.
-func (s *sealing) sealSome(pkts []packet.Packet, want int) (refused int) {
-	s.run = s.child.sa.Reserve(want)
-	first, short, before := s.run.First(), s.run.Left() < want, s.bytes
+	before := s.bytes
 	for i := range pkts {
 		p := &pkts[i]
 		switch {
 		case p.Drop != packet.None:
-		case short && s.run.Left() < frames(p):
-			p.Drop = packet.SAExhausted
 		case p.Offload.GSO != wire.GSONone:
 			s.sealSuper(p)
 		default:
@@ -155,23 +148,67 @@ func (s *sealing) sealSome(pkts []packet.Packet, want int) (refused int) {
 			refused++
 		}
 	}
+	s.end()
+	s.ahead = 0
 	s.child.sa.Carried(s.bytes - before)
-	s.ctx.Tx.Numbered(s.child, int(s.run.First()-first), first)
-	s.run.End()
-	if me := int32(s.ctx.Worker) + 1; s.child.user.Load() != me {
-		s.child.user.Store(me)
-		s.ctx.Tx.Flush()
-	}
 	return refused
 }
 
-// Renew implements dataplane.Numberer.
+// numbered says whether there is a number for the next frame.
+func (s *sealing) numbered() bool { return s.run.Left() > 0 || s.begin() }
+
+// begin takes numbers for the frames to come.
+func (s *sealing) begin() bool {
+	s.end()
+	n := reserveAlone
+	if s.shared = s.child.sa.Turn(s.ctx.Worker); s.shared {
+		n = int(s.child.share.Load())
+	}
+	s.run = s.child.sa.Reserve(max(1, min(n, s.ahead)))
+	s.first = s.run.First()
+	return s.run.Left() > 0
+}
+
+// end hands the frames that have been numbered to the data plane. They leave with the batch, or where other workers use the SA
+// at the same time, now.
+func (s *sealing) end() {
+	n := int(s.run.First() - s.first)
+	if n > 0 {
+		s.ctx.Tx.Numbered(s.child, n, s.first)
+	}
+	s.run.End()
+	s.run, s.first = esp.Run{}, 0
+	s.ahead -= n
+	if n > 0 && s.shared {
+		s.ctx.Tx.Flush()
+		s.regain()
+	}
+}
+
+// manyTimely is after how many runs of one worker that all left in time larger ones are tried again.
+const manyTimely = 256
+
+func (s *sealing) regain() {
+	if n := s.child.share.Load(); n < reserveShared {
+		if s.timely++; s.timely >= manyTimely {
+			s.timely = 0
+			s.child.share.Store(min(reserveShared, 2*n))
+		}
+	}
+}
+
+// Renew implements dataplane.Numberer. Frames that are late by little are so because many workers share the SA: from then on
+// they take fewer numbers at once. Those that are late by much had a worker that was not scheduled.
 func (c *outChild) Renew(worker int, frames []dataplane.Frame, first uint64) {
 	sent := c.sa.Sent()
 	if sent < first+uint64(len(frames)) || sent < first+staleAfter {
 		return // nobody took numbers after these, or only a few
 	}
 	s := c.gw.worker(worker)
+	if sent < first+2*staleAfter {
+		c.share.Store(max(reserveLeast, c.share.Load()/2))
+	}
+	s.timely = 0
 	run := c.sa.Reserve(len(frames))
 	for i := range frames {
 		if run.Left() == 0 {
@@ -193,6 +230,10 @@ func frames(p *packet.Packet) int {
 
 // sealPlain seals one packet where it stands, or where there is no room around it, elsewhere.
 func (s *sealing) sealPlain(p *packet.Packet) {
+	if !s.numbered() {
+		p.Drop = packet.SAExhausted
+		return
+	}
 	if p.Offload.NeedsCsum {
 		wire.CompleteChecksum(p.Bytes(), &p.Offload)
 	}
@@ -220,6 +261,10 @@ func (s *sealing) sealSuper(p *packet.Packet) {
 	}
 	sa, next := s.child.sa, nextHeader(p)
 	for off, n := s.cut.Next(); n > 0; off, n = s.cut.Next() {
+		if !s.numbered() {
+			p.Drop = packet.SAExhausted
+			return
+		}
 		dst := s.ctx.Tx.Space(sa.SealedLen(n))
 		s.run.SealTo(s.esp, dst, p.Buf[off:], n, next)
 		s.ctx.Tx.Take(len(dst))

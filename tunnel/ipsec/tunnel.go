@@ -100,8 +100,8 @@ type outChild struct {
 	match  *matcher
 	gw     *Gateway
 	header int32
-	// user is the worker that used the SA last, plus one.
-	user atomic.Int32
+	// share is how many numbers a worker takes at once while others use the SA too.
+	share atomic.Int32
 }
 
 // inChild is what a worker needs of a child SA to open. The SPI table leads here.
@@ -258,6 +258,7 @@ func (t *Tunnel) publish() {
 			oc = new(outChild)
 		}
 		oc.sa, oc.match, oc.gw, oc.header = c.Out, t.inbounds[i].match, t.gw, int32(c.Out.HeaderLen())
+		oc.share.Store(reserveShared)
 		o.children = append(o.children, oc)
 	}
 	if len(o.children) > 0 && o.children[0].match.any4 && o.children[0].match.any6 {
