@@ -271,6 +271,7 @@ func BenchmarkInbound(b *testing.B) {
 			trains := make([]dataplane.Train, 1)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
+			b.ResetTimer()
 			for i := 0; i < b.N; i += perBatch {
 				data, last := s.batch()
 				trains[0] = dataplane.Train{Data: data, Size: s.frame, Remote: netip.MustParseAddrPort("192.0.2.2:4500")}
@@ -294,6 +295,7 @@ func BenchmarkBareOpen(b *testing.B) {
 			a := gcm(b)
 			nonce := make([]byte, 12)
 			b.SetBytes(int64(size))
+			b.ResetTimer()
 			for i := 0; i < b.N; i += perBatch {
 				data, last := s.batch()
 				for ; len(data) > 0; data = data[s.frame:] {

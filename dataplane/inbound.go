@@ -54,35 +54,38 @@ func (n *inbound) walk(trains []Train) {
 	n.deliver()
 }
 
-// deliver forwards the clear packets, those of one vrf together.
+// deliver forwards the clear packets, those of one tunnel together.
 func (n *inbound) deliver() {
-	pkts := n.clear.Packets()
-	for lo := 0; lo < len(pkts); {
-		ingress := pkts[lo].Ingress
-		hi := lo + 1
-		for hi < len(pkts) && pkts[hi].Ingress == ingress {
-			hi++
-		}
-		if e := n.plane.tunnels.get(ingress); e != nil {
-			n.tapClear(ingress, false, pkts[lo:hi])
-			n.arrived(e, pkts[lo:hi])
+	for pkts := n.clear.Packets(); len(pkts) > 0; {
+		e := n.plane.tunnels.get(pkts[0].Ingress)
+		run := sameTunnel(pkts, e != nil && !e.vrf.link)
+		if e != nil {
+			n.tapClear(e.index, false, run)
+			n.arrived(e, run)
 		} else {
-			n.counters.Drop(packet.TunnelDown, 0, uint64(hi-lo)) // it was taken down since
+			n.counters.Drop(packet.TunnelDown, 0, uint64(len(run))) // it was taken down since
 		}
-		lo = hi
+		pkts = pkts[len(run):]
 	}
 	n.ctx.Tx.Flush()
 	n.sendReplies()
 	n.clear.Reset()
 }
 
-// arrived forwards packets that came out of one tunnel.
-func (n *inbound) arrived(e *tunnelEntry, pkts []packet.Packet) {
-	for i := range pkts {
-		if !forwardable(&pkts[i].Info) && !e.vrf.link {
-			pkts[i].Drop = packet.NotForwardable
+// sameTunnel returns the packets at the front that came out of one tunnel. Where they go on to be routed, those that no router
+// forwards are marked on the way.
+func sameTunnel(pkts []packet.Packet, routed bool) []packet.Packet {
+	n, ingress := 0, pkts[0].Ingress
+	for ; n < len(pkts) && pkts[n].Ingress == ingress; n++ {
+		if routed && !forwardable(&pkts[n].Info) {
+			pkts[n].Drop = packet.NotForwardable
 		}
 	}
+	return pkts[:n]
+}
+
+// arrived forwards packets that came out of one tunnel.
+func (n *inbound) arrived(e *tunnelEntry, pkts []packet.Packet) {
 	if e.mssClamp != 0 {
 		e.clampMSS(pkts)
 	}

@@ -58,7 +58,7 @@ func (o *outbound) parse(pkts []packet.Packet) {
 			continue
 		}
 		if !super {
-			p.Len = wire.Length(p.Bytes())
+			p.Len = int(p.Info.Len)
 		}
 		if p.Offload.NeedsCsum && !p.Offload.Within(&p.Info, p.Len) {
 			p.Drop = packet.BadOffload

@@ -113,9 +113,10 @@ func (t *Tx) send() {
 		ts.sent(t.count.worker, t.frames)
 	}
 	for lo := 0; lo < len(t.frames); {
-		u := t.frames[lo].Path.Underlay
+		path := t.frames[lo].Path
+		u := path.Underlay
 		hi := lo + 1
-		for hi < len(t.frames) && t.frames[hi].Path.Underlay == u {
+		for hi < len(t.frames) && (t.frames[hi].Path == path || t.frames[hi].Path.Underlay == u) {
 			hi++
 		}
 		t.sender(u).Send(t.frames[lo:hi])

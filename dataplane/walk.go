@@ -28,16 +28,24 @@ func (w *worker) forward(v *VRF, from *portEntry, pkts []packet.Packet) {
 	if v.link && from == nil {
 		arriveAtPort(pkts, hops)
 	}
-	w.touch(hops)
-	for lo := 0; lo < len(pkts); {
-		hop := hops[lo]
-		hi := lo + 1
-		for hi < len(pkts) && hops[hi] == hop {
-			hi++
-		}
-		w.dispatch(hop, pkts[lo:hi])
-		lo = hi
+	hi := sameHop(hops)
+	if hi < len(hops) {
+		w.touch(hops)
 	}
+	for len(pkts) > 0 {
+		w.dispatch(hops[0], pkts[:hi])
+		pkts, hops = pkts[hi:], hops[hi:]
+		hi = sameHop(hops)
+	}
+}
+
+// sameHop returns how many packets at the front have the same hop.
+func sameHop(hops []fib.HopID) int {
+	n := min(1, len(hops))
+	for n < len(hops) && hops[n] == hops[0] {
+		n++
+	}
+	return n
 }
 
 // touch brings what the tunnels of a batch are made of into the cache, where they are many: a packet for a tunnel that has

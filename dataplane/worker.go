@@ -43,52 +43,73 @@ func newWorker(p *Plane, name string) *worker {
 
 func (w *worker) setIndex(i int) { w.ctx.Worker, w.counters.worker = i, i }
 
-// lookup is the scratch of one route lookup: destinations by family, where in the batch they stand, and what was found.
+// lookup is the scratch of one route lookup: destinations by family, each once for packets that follow each other, where in the
+// batch those stand, and what was found.
 type lookup struct {
 	dst4 [packet.MaxBatch]uint32
 	dst6 [packet.MaxBatch]fib.Key6
-	at4  [packet.MaxBatch]uint8
-	at6  [packet.MaxBatch]uint8
-	got  [packet.MaxBatch]fib.Group
+	got4 [packet.MaxBatch]fib.Group
+	got6 [packet.MaxBatch]fib.Group
+	same [packet.MaxBatch]stretch
 	hops [packet.MaxBatch]fib.HopID
+}
+
+// stretch are packets that follow each other to one destination, up to the one before to. Their group is got4[at] or got6[at].
+type stretch struct {
+	to, at  uint8
+	version uint8 // 0 for packets that are routed nowhere
 }
 
 // route finds the hop of every packet whose Drop is none; those of the others are 0, as are those without a route.
 func (l *lookup) route(t *fib.Table, pkts []packet.Packet) []fib.HopID {
-	n4, n6 := 0, 0
-	for i := range pkts {
+	n4, n6, n := 0, 0, 0
+	for i := 0; i < len(pkts); n++ {
 		p := &pkts[i]
-		l.hops[i] = 0
+		s := stretch{version: p.Info.Version}
 		if p.Drop != packet.None {
-			continue
+			s.version = 0
 		}
-		if p.Info.Version == 4 {
-			l.dst4[n4], l.at4[n4] = uint32(p.Info.Dst.Lo), uint8(i)
+		dst := p.Info.Dst
+		for i++; i < len(pkts) && pkts[i].Info.Dst == dst && pkts[i].Info.Version == p.Info.Version && pkts[i].Drop == p.Drop; i++ {
+		}
+		switch s.to = uint8(i); s.version {
+		case 4:
+			s.at, l.dst4[n4] = uint8(n4), uint32(dst.Lo)
 			n4++
-		} else {
-			l.dst6[n6], l.at6[n6] = fib.Key6(p.Info.Dst), uint8(i)
+		case 6:
+			s.at, l.dst6[n6] = uint8(n6), fib.Key6(dst)
 			n6++
 		}
+		l.same[n] = s
 	}
 	if n4 > 0 {
-		t.LookupBatch4(l.dst4[:n4], l.got[:n4])
-		l.pick(t, pkts, l.at4[:n4])
+		t.LookupBatch4(l.dst4[:n4], l.got4[:n4])
 	}
 	if n6 > 0 {
-		t.LookupBatch6(l.dst6[:n6], l.got[:n6])
-		l.pick(t, pkts, l.at6[:n6])
+		t.LookupBatch6(l.dst6[:n6], l.got6[:n6])
 	}
+	l.pick(t, pkts, l.same[:n])
 	return l.hops[:len(pkts)]
 }
 
 // pick chooses the member of each group found, by the flow's hash where there is a choice.
-func (l *lookup) pick(t *fib.Table, pkts []packet.Packet, at []uint8) {
-	for j, i := range at {
-		hop, one := t.Single(l.got[j])
-		if !one {
-			hop = t.Pick(l.got[j], pkts[i].Info.FlowHash())
+func (l *lookup) pick(t *fib.Table, pkts []packet.Packet, same []stretch) {
+	i := 0
+	for _, s := range same {
+		var g fib.Group
+		switch s.version {
+		case 4:
+			g = l.got4[s.at]
+		case 6:
+			g = l.got6[s.at]
 		}
-		l.hops[i] = hop
+		hop, one := t.Single(g)
+		for ; i < int(s.to); i++ {
+			if !one {
+				hop = t.Pick(g, pkts[i].Info.FlowHash())
+			}
+			l.hops[i] = hop
+		}
 	}
 }
 

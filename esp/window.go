@@ -62,6 +62,24 @@ func (w *window) commit(seq uint64) (v Verdict, newest bool) {
 	return OK, newest
 }
 
+// extend records the n numbers behind the top.
+func (w *window) extend(n uint64) {
+	if w.size == 0 {
+		w.top += n
+		return
+	}
+	for n > 0 {
+		word, bit := w.at(w.top + 1)
+		if bit == 1 {
+			*word = 0
+		}
+		some := min(n, 64-(w.top+1)%64)
+		*word |= (1<<some - 1) * bit
+		w.top += some
+		n -= some
+	}
+}
+
 func (w *window) at(seq uint64) (word *uint64, bit uint64) {
 	return &w.ring[seq/64&uint64(len(w.ring)-1)], 1 << (seq % 64)
 }

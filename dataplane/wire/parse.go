@@ -78,6 +78,8 @@ type Info struct {
 	Flags uint8
 	// HdrLen is the offset of the upper-layer header in bytes.
 	HdrLen uint16
+	// Len is the packet's length in bytes: what its header says, or of a super-packet what was parsed.
+	Len uint32
 	// SrcPort and DstPort are those of TCP, UDP and SCTP; for ICMP and ICMPv6, as traffic selectors have it (RFC 4301
 	// section 4.4.1.1), type and code in the two octets of SrcPort and of DstPort alike.
 	SrcPort, DstPort uint16
@@ -122,26 +124,14 @@ func Length(b []byte) int {
 	return 0
 }
 
-// Parse fills in info from the IP packet b, which may have bytes behind the packet's end (Length says where that is).
+// Parse fills in info from the IP packet b, which may have bytes behind the packet's end (info.Len says where that is).
 // super says that b is a super-packet, whose length fields may be wrong or zero: b itself is the length then.
+//
+// IPv4 is parsed here, since most packets are (RFC 791 section 3.1). Options are skipped; the checksum is the receiver's to check.
 func Parse(b []byte, info *Info, super bool) Verdict {
-	if len(b) < IPv4HeaderLen {
-		if len(b) == 0 || (b[0]>>4 != 4 && b[0]>>4 != 6) {
-			return NotIP
-		}
-		return Malformed
+	if len(b) < IPv4HeaderLen || b[0]>>4 != 4 {
+		return parseOther(b, info, super)
 	}
-	switch b[0] >> 4 {
-	case 4:
-		return parse4(b, info, super)
-	case 6:
-		return parse6(b, info, super)
-	}
-	return NotIP
-}
-
-// parse4: RFC 791 section 3.1. Options are skipped; the checksum is the receiver's to check.
-func parse4(b []byte, info *Info, super bool) Verdict {
 	hdr := int(b[0]&0xf) << 2
 	total := int(binary.BigEndian.Uint16(b[2:]))
 	if super {
@@ -154,7 +144,7 @@ func parse4(b []byte, info *Info, super bool) Verdict {
 	info.Src = Key6{Lo: addrs >> 32}
 	info.Dst = Key6{Lo: addrs & 0xffffffff}
 	info.Version, info.Proto, info.TOS, info.TTL = 4, b[9], b[1], b[8]
-	info.HdrLen = uint16(hdr)
+	info.HdrLen, info.Len = uint16(hdr), uint32(total)
 	frag := binary.BigEndian.Uint16(b[6:])
 	flags := uint8(frag>>14) & FlagDF
 	if frag&0x3fff == 0 && (info.Proto == ProtoTCP || info.Proto == ProtoUDP) && total-hdr >= 8 { // most packets
@@ -171,6 +161,17 @@ func parse4(b []byte, info *Info, super bool) Verdict {
 	}
 	info.Flags = flags
 	return parseUpper(b[hdr:total], info)
+}
+
+// parseOther: IPv6, or what is neither.
+func parseOther(b []byte, info *Info, super bool) Verdict {
+	switch {
+	case len(b) == 0 || b[0]>>4 != 4 && b[0]>>4 != 6:
+		return NotIP
+	case len(b) < IPv4HeaderLen:
+		return Malformed
+	}
+	return parse6(b, info, super)
 }
 
 // parse6: RFC 8200 section 3.
@@ -190,7 +191,7 @@ func parse6(b []byte, info *Info, super bool) Verdict {
 	info.Version, info.Proto, info.TTL = 6, b[6], b[7]
 	info.TOS = uint8(binary.BigEndian.Uint16(b) >> 4)
 	info.Flags = FlagDF
-	info.HdrLen = IPv6HeaderLen
+	info.HdrLen, info.Len = IPv6HeaderLen, uint32(total)
 	if isExtension(info.Proto) {
 		if v := walkExtensions(b[:total], info); v != OK {
 			return v

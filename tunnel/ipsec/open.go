@@ -81,18 +81,24 @@ func (g *Gateway) openRun(ctx *dataplane.Ctx, s *scratch, c *inChild, u dataplan
 	newest := c.sa.OpenBatch(s.esp, b)
 	var count, size uint64
 	for i := range b.Len() {
-		off, inner, v := b.Result(i)
+		off, n, v := b.Result(i)
 		if v != esp.OK {
 			ctx.Counters.Drop(reasons[v], c.tunnel.index, 1)
 			continue
 		}
-		n, r := c.accept(b.Datagram(i), off, inner, tr.TOS, out)
-		if r != packet.None {
+		p := out.Append(b.Datagram(i), off, n)
+		if p == nil {
+			ctx.Counters.Drop(packet.PortFull, c.tunnel.index, 1)
+			continue
+		}
+		p.Ingress = c.tunnel.index
+		if r := c.accept(p, tr.TOS); r != packet.None {
+			out.Unappend()
 			ctx.Counters.Drop(r, c.tunnel.index, 1)
 			continue
 		}
 		count++
-		size += uint64(n)
+		size += uint64(p.Len)
 	}
 	if count > 0 {
 		ctx.Counters.In(c.tunnel.index, count, size)
@@ -105,28 +111,17 @@ func (g *Gateway) openRun(ctx *dataplane.Ctx, s *scratch, c *inChild, u dataplan
 	b.Reset()
 }
 
-// accept hands one clear packet to the data plane: datagram[off:off+n], which may be followed by TFC padding. It returns
-// the packet's own length.
-func (c *inChild) accept(datagram []byte, off, n int, tos uint8, out *packet.Batch) (int, packet.Reason) {
-	p := out.Append(datagram, off, n)
-	if p == nil {
-		return 0, packet.PortFull
+// accept parses a clear packet, which may be followed by TFC padding, and says whether it may have come this way.
+func (c *inChild) accept(p *packet.Packet, tos uint8) packet.Reason {
+	if wire.Parse(p.Bytes(), &p.Info, false) != wire.OK {
+		return packet.Malformed
 	}
-	p.Ingress = c.tunnel.index
-	b := datagram[off : off+n]
-	r := packet.None
-	switch {
-	case wire.Parse(b, &p.Info, false) != wire.OK:
-		r = packet.Malformed
-	case !c.match.all(p.Info.Version) && !c.match.inbound(&p.Info):
-		r = packet.SelectorIn
-	case tos&3 != 0:
-		r = outer.DecapECN(p, tos)
+	p.Len = int(p.Info.Len)
+	if !c.all && !c.match.inbound(&p.Info) {
+		return packet.SelectorIn
 	}
-	if r != packet.None {
-		out.Unappend()
-		return 0, r
+	if tos&3 != 0 {
+		return outer.DecapECN(p, tos)
 	}
-	p.Len = wire.Length(b)
-	return p.Len, packet.None
+	return packet.None
 }

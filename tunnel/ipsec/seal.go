@@ -224,7 +224,7 @@ func frames(p *packet.Packet) int {
 	if p.Offload.GSO == wire.GSONone {
 		return 1
 	}
-	payload, size := p.Len-int(p.Offload.HdrLen), int(p.Offload.Size)
+	payload, size := p.Len-int(p.Offload.HdrLen), max(1, int(p.Offload.Size))
 	return max(1, (payload+size-1)/size)
 }
 

@@ -109,6 +109,8 @@ type inChild struct {
 	sa     *esp.Inbound
 	match  *matcher
 	tunnel *Tunnel
+	// all: match covers everything, so that no packet need be compared.
+	all bool
 }
 
 // NewTunnel returns a tunnel with no path and no SAs, which refuses all packets. index is what the data plane gave it.
@@ -162,6 +164,7 @@ func (t *Tunnel) AddChild(c *Child) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	in := &inChild{sa: c.In, match: newMatcher(c.Local, c.Remote), tunnel: t}
+	in.all = in.match.any4 && in.match.any6
 	if err := t.gw.insert(in); err != nil {
 		return fmt.Errorf("add child %q of tunnel %q: %w", c.Name, t.name, err)
 	}

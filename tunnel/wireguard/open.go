@@ -194,6 +194,6 @@ func (p *Peer) accept(datagram []byte, n int, tos uint8, out *packet.Batch) (int
 		out.Unappend()
 		return 0, r
 	}
-	c.Len = wire.Length(b)
+	c.Len = int(c.Info.Len)
 	return c.Len, packet.None
 }
