@@ -23,6 +23,9 @@ type outcome struct {
 	worst   lab.Loss
 	flow    *lab.Flow
 	others  lab.Loss
+	// span is from the first probe that the former lost, of all flows together, to the last. It is finer than what one flow sees, as each
+	// sends at another time, and more than any was cut off for.
+	span time.Duration
 	// load is the machine's in the meantime, of all its processors, from 0 to 1.
 	load float64
 	// use says whose work that was.
@@ -33,6 +36,9 @@ func (o outcome) kept() bool { return o.worst.For <= o.allowed }
 
 func (o outcome) String() string {
 	s := fmt.Sprintf("%-26s worst flow %5d ms of %4d", o.event, o.worst.For.Milliseconds(), o.allowed.Milliseconds())
+	if o.span > 0 {
+		s += fmt.Sprintf(", all together over %d ms", o.span.Milliseconds())
+	}
 	if o.others.Sent > 0 {
 		s += fmt.Sprintf(", of those that entered the gateway %5d ms", o.others.For.Milliseconds())
 	}
@@ -104,7 +110,9 @@ func (s *sites) drill(ctx context.Context) (all []outcome) {
 	s.t.Helper()
 	begin := s.spent()
 	s.settle(ctx, *sitesWatch)
-	s.t.Log("without flows: ", s.spent().since(begin))
+	quiet := s.spent()
+	s.t.Log("without flows: ", quiet.since(begin))
+	s.rests(quiet, begin)
 	flows := s.spread()
 	defer flows.Close()
 	s.settle(ctx, 500*time.Millisecond)
@@ -198,6 +206,7 @@ func (s *sites) measure(ctx context.Context, flows *lab.Flows, window time.Durat
 	o.load, o.use = after.load(before), after.since(before)
 	s.settle(ctx, 200*time.Millisecond) // for what is on its way
 	o.worst, o.flow = flows.Worst(from, to, func(f *lab.Flow) bool { return !entersIt(f) })
+	o.span = flows.Span(from, to, func(f *lab.Flow) bool { return !entersIt(f) })
 	if leaving != nobody {
 		o.others, _ = flows.Worst(from, to, entersIt)
 	}

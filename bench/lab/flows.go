@@ -245,6 +245,24 @@ func (f *Flows) Worst(from, to time.Time, choose func(*Flow) bool) (worst Loss, 
 	return worst, of
 }
 
+// Span is how long after the first probe that any of the flows lost the last was sent.
+func (f *Flows) Span(from, to time.Time, choose func(*Flow) bool) time.Duration {
+	var first, last time.Time
+	for _, flow := range f.All {
+		l := f.Loss(flow, from, to)
+		if !choose(flow) || l.Lost == 0 {
+			continue
+		}
+		if first.IsZero() || l.First.Before(first) {
+			first = l.First
+		}
+		if l.Last.After(last) {
+			last = l.Last
+		}
+	}
+	return last.Sub(first)
+}
+
 // Entries says by which device of its host each flow leaves, as the host's routes are now.
 func (f *Flows) Entries(ctx context.Context) (map[*Flow]string, error) {
 	devices := map[*Flow]string{}

@@ -41,6 +41,10 @@ func TestFlowsSeeLoss(t *testing.T) {
 			t.Errorf("flow %d every %v, cut off for %v: %+v", i, flow.Interval, end.Sub(until), l)
 		}
 	}
+	all := func(*Flow) bool { return true }
+	if span := flows.Span(until, end, all); span < cut-100*time.Millisecond || span > end.Sub(until) || flows.Span(from, until, all) != 0 {
+		t.Errorf("cut off for %v, but probes were lost over %v, and %v before", end.Sub(until), span, flows.Span(from, until, all))
+	}
 	if worst, of := flows.Worst(until, end, func(f *Flow) bool { return f.Interval == 10*time.Millisecond }); of == nil || of.Dst.Addr() != b6 || worst.Lost < 20 {
 		t.Errorf("the worst of the fine flows lost %+v", worst)
 	}
