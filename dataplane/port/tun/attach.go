@@ -49,12 +49,17 @@ func (d *Device) attach(cfg *Config) error {
 		return fmt.Errorf("make the device: %w", err)
 	}
 	d.name = name
+	return d.complete(cfg, flags)
+}
+
+// complete attaches the queues that are missing and says what packets we take.
+func (d *Device) complete(cfg *Config, flags uint16) error {
 	for len(d.fds) < cfg.Queues && d.has.multiQueue {
 		fd, err := d.openQueue()
 		if err != nil {
 			return err
 		}
-		if _, err := setInterface(fd, name, flags); err != nil {
+		if _, err := setInterface(fd, d.name, flags); err != nil {
 			return fmt.Errorf("attach queue %d: %w", len(d.fds), err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,9 @@ type Config struct {
 	Queues int
 	// TxQueueLen is how many packets each queue holds.
 	TxQueueLen int
+	// Taken are the queues of the device as another process has lent them (Device.Lend): it exists, and stays. MTU zero leaves it its
+	// MTU. Open takes them, whether it fails or not.
+	Taken []int
 	// Logger is told once what the kernel lacks. Nil: nobody is.
 	Logger *slog.Logger
 
@@ -58,7 +62,9 @@ func (c Config) complete() (Config, error) {
 	if c.Name == "" {
 		c.Name = DefaultName
 	}
-	if c.MTU == 0 {
+	if c.MTU == 0 && len(c.Taken) > 0 {
+		c.MTU = keepMTU
+	} else if c.MTU == 0 {
 		c.MTU = DefaultMTU
 	}
 	if c.Queues == 0 {
@@ -83,8 +89,14 @@ func (c Config) complete() (Config, error) {
 			return c, fmt.Errorf("%v is no address with a prefix length", a)
 		}
 	}
+	if c.MTU == keepMTU {
+		return c, nil
+	}
 	return c, checkMTU(c.MTU, c.Addresses)
 }
+
+// keepMTU stands for the MTU that a device has.
+const keepMTU = -1
 
 func checkMTU(mtu int, addresses []netip.Prefix) error {
 	if mtu < minMTU || mtu > maxMTU {
@@ -131,13 +143,19 @@ var _ dataplane.Port = (*Device)(nil)
 // Open makes a device, gives it what the Config says and brings it up. It needs CAP_NET_ADMIN and /dev/net/tun; without
 // them the error is an [*UnavailableError]. A device of that name that is there already is left alone: [ErrExists].
 func Open(cfg Config) (*Device, error) {
+	taken := cfg.Taken
 	cfg, err := cfg.complete()
 	if err != nil {
+		(&Device{fds: taken}).release()
 		return nil, fmt.Errorf("open TUN device: %w", err)
 	}
-	d := &Device{addresses: cfg.Addresses}
+	d := &Device{addresses: cfg.Addresses, fds: slices.Clone(taken)}
 	err = netns.Do(cfg.NetNS, func() error {
-		if err := d.attach(&cfg); err != nil {
+		attach := d.attach
+		if len(taken) > 0 {
+			attach = d.take
+		}
+		if err := attach(&cfg); err != nil {
 			return err
 		}
 		return d.configure(&cfg)

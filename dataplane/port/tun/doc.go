@@ -4,7 +4,7 @@
 //	kernel ◄─ write(2), writev(2) ◄─ runs of one flow joined  writer.go, join.go   (shared: the descriptor)
 //
 // Reading order: [Config] and [Open] (device.go: life of a device), attach.go (what is asked of /dev/net/tun), link.go
-// (addresses, MTU), errors.go, then vnet.go (the virtio network header in both directions), reader.go, join.go (which
+// (addresses, MTU), take.go (a device that another process made), errors.go, then vnet.go (the virtio network header in both directions), reader.go, join.go (which
 // neighbours may leave as one super-packet, and its headers), writer.go.
 //
 // # What the kernel lends, and without what it still works

@@ -30,11 +30,19 @@ func (d *Device) configure(cfg *Config) error {
 	if err := h.LinkSetTxQLen(d.link, cfg.TxQueueLen); err != nil {
 		return fmt.Errorf("set its queue length to %d packets: %w", cfg.TxQueueLen, err)
 	}
-	if err := d.setMTU(cfg.MTU); err != nil {
+	if cfg.MTU == keepMTU {
+		d.mtu.Store(int32(d.link.Attrs().MTU))
+	} else if err := d.setMTU(cfg.MTU); err != nil {
+		return err
+	}
+	if err := d.removeAddresses(cfg); err != nil {
 		return err
 	}
 	for _, a := range cfg.Addresses {
 		err := h.AddrAdd(d.link, address(a))
+		if len(cfg.Taken) > 0 && errors.Is(err, unix.EEXIST) {
+			continue
+		}
 		if a.Addr().Is6() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP)) {
 			return fmt.Errorf("add address %v: IPv6 is turned off here (sysctl net.ipv6.conf.default.disable_ipv6): %w", a, err)
 		}
