@@ -28,8 +28,8 @@
 // quarter at most).
 //
 // RFC 1997 (NO_EXPORT, NO_ADVERTISE, NO_EXPORT_SUBCONFED), RFC 2545, RFC 2918 (both ways; RFC 7313 is not done), RFC 4456 (our
-// ORIGINATOR_ID is a loop; reflecting is not done), RFC 4486, RFC 4724 (helper; restarter only for a planned take-over: Local.Resumed
-// and HandOver; a NOTIFICATION is no restart, RFC 8538 is not done), RFC 4760 (IPv4 and IPv6 unicast), RFC 5492 (what is missing is
+// ORIGINATOR_ID is a loop; reflecting is not done), RFC 4486, RFC 4724 (helper; restarter only for a planned take-over: HandOver, then
+// Local.Resumed and Keep: since who takes over has the routes of all neighbours at once, route selection is not deferred; a NOTIFICATION is no restart, RFC 8538 is not done), RFC 4760 (IPv4 and IPv6 unicast), RFC 5492 (what is missing is
 // said; a neighbour that refuses OPENs with capabilities is not asked again without), RFC 6286, RFC 6608, RFC 6793, RFC 7606,
 // RFC 8212 (Exports; import is the Table's), RFC 8950, RFC 9003, RFC 9384 (sent by PathDown), RFC 9687. Not done: TCP MD5 and
 // TCP-AO (RFC 2385, RFC 5925), GTSM (RFC 5082), ADD-PATH (RFC 7911), extended messages (RFC 8654), roles (RFC 9234),

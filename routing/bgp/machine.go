@@ -95,6 +95,17 @@ func (m *Machine) Stop(now time.Time, reason *message.NotificationError) {
 	m.settle(fault, why)
 }
 
+// Keep says that the process before this one has left routes of the neighbour, which are kept as stale. It is called before Start.
+// Who comes back then is the session and not the neighbour, so that its OPEN need not say that it has kept anything: the routes stay
+// until it has announced all again, and at most for maxStale. Without a session they stay for as long as the neighbour was asked
+// to keep ours.
+func (m *Machine) Keep(now time.Time, families message.Families) {
+	m.now = now
+	if families = families.Intersect(m.neighbor.Families); families != 0 && m.neighbor.RestartTime > 0 {
+		m.stale, m.staleUntil = families, now.Add(m.neighbor.RestartTime)
+	}
+}
+
 // PathDown says that the way to the neighbour is dead: its tunnel, or BFD. The session ends without waiting for its timers, and
 // nothing is kept as stale.
 func (m *Machine) PathDown(now time.Time, why error) {

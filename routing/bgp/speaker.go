@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/routing/bgp/message"
+	"github.com/warrenvpn/warren/routing/route"
 )
 
 // Dialer makes connections to neighbours, for as long as the context lives.
@@ -125,6 +126,27 @@ func (s *Speaker) Apply(neighbors []*Neighbor) error {
 	for _, n := range begin {
 		s.add(n, before[n.Name])
 	}
+	return nil
+}
+
+// Keep says which routes the process before this one has left of a neighbour: who it was to the Table, which has them as stale, and
+// of which families. It is called before Run, and means something with Local.Resumed. An error says that they are of nobody: the
+// neighbour is not there any more, or was not asked to keep ours.
+func (s *Speaker) Keep(name string, peer *route.Peer, families message.Families) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.peers[name]
+	switch {
+	case s.ctx != nil:
+		return errors.New("the speaker runs already")
+	case r == nil:
+		return fmt.Errorf("no neighbor %q", name)
+	}
+	r.machine.Keep(time.Now(), families)
+	if r.machine.stale == 0 {
+		return fmt.Errorf("neighbor %q was not asked to keep our routes", name)
+	}
+	r.peer.peer, r.stale = peer, r.machine.stale
 	return nil
 }
 

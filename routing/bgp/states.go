@@ -174,11 +174,12 @@ func (m *Machine) establish(c *conn) {
 	if c.deal.Hold == 0 {
 		c.hold = time.Time{}
 	}
+	ours := m.resuming
 	c.since, c.rival = m.now, false
 	m.retryWait, m.waiting, m.warned, m.resuming = 0, time.Time{}, 0, false
 	m.become(c, Established, nil)
 	m.do(Up{c.id, c.deal})
-	m.resumed(c.deal)
+	m.resumed(c.deal, ours)
 }
 
 // become is the one place that changes a state: that of a connection, or with nil what is left without any. The state of

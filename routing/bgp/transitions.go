@@ -188,13 +188,17 @@ func (m *Machine) higher(o *message.OpenMessage) bool {
 }
 
 // resumed looks at what is stale when a session is Established again: families whose forwarding the neighbour did not keep
-// go at once, the others when it has announced all it has, or after a time (RFC 4724 section 4.2).
-func (m *Machine) resumed(deal *Negotiated) {
+// go at once, the others when it has announced all it has, or after a time (RFC 4724 section 4.2). Where it is us who come back,
+// and the neighbour has not restarted too, it has kept all.
+func (m *Machine) resumed(deal *Negotiated, ours bool) {
 	if m.stale == 0 {
 		return
 	}
 	var still message.Families
-	if g := deal.Open.Graceful; g != nil {
+	g := deal.Open.Graceful
+	if ours && (g == nil || !g.Restarting) {
+		still = m.stale.Intersect(deal.Families)
+	} else if g != nil {
 		for _, f := range g.Families {
 			if f.Forwarding && m.stale.Has(f.Family) && deal.Families.Has(f.Family) {
 				still |= message.FamiliesOf(f.Family)

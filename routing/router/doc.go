@@ -3,7 +3,7 @@
 // to the kernel.
 //
 // Reading order: router.go (Config, Router, what offers routes), flush.go (what won, to all who are told), neighbors.go
-// (BGP: implements bgp.Table), kernel.go (both ways), show.go (what is there and why).
+// (BGP: implements bgp.Table), kernel.go (both ways), show.go (what is there and why), takeover.go (from one process to the next).
 //
 // # What is told to whom
 //

@@ -12,6 +12,9 @@ const atOnce = 1024
 // flush tells everybody what won: first the fib, which must forward what others are told. The caller holds mu. It may be long:
 // others are let in now and then, and may go on with what is left; when it returns all was told that the caller has changed.
 func (r *Router) flush() {
+	if r.frozen {
+		return
+	}
 	for c := range r.rib.Flush() {
 		r.forward(&c)
 		for _, s := range r.sessions {
@@ -24,6 +27,9 @@ func (r *Router) flush() {
 			r.commit()
 			r.mu.Unlock()
 			r.mu.Lock()
+			if r.frozen {
+				return
+			}
 		}
 	}
 	r.commit()

@@ -40,6 +40,7 @@ type Router struct {
 	rib       *rib.Table
 	neighbors map[string]*neighbor
 	sessions  []*session
+	frozen    bool
 	kernel    *kernelSide
 	// protection offers the paths of protected prefixes.
 	protection *route.Peer
