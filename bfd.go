@@ -128,7 +128,8 @@ func (w *watch) unwatch(to netip.Addr) {
 	}
 }
 
-// run watches until ctx ends.
+// run watches until ctx ends. Neighbours are told AdminDown then, which does not say that the way is dead (RFC 5882 section 4.2): who
+// takes over keeps their BGP sessions' routes.
 func (w *watch) run(ctx context.Context) error {
 	err := w.manager.Run(ctx)
 	w.release()

@@ -43,7 +43,8 @@ func (s *site) openSpeaker(v *vrf) error {
 		v.adjacencies[a.neighbor.Name] = a
 		neighbors = append(neighbors, a.neighbor)
 	}
-	config := bgp.Config{Table: v.router, Log: s.log.With("vrf", v.name), Local: bgp.Local{AS: cfg.LocalAS, RouterID: number4(cfg.RouterID)}}
+	config := bgp.Config{Table: v.router, Log: s.log.With("vrf", v.name), Local: bgp.Local{AS: cfg.LocalAS, RouterID: number4(cfg.RouterID),
+		Resumed: s.inherited != nil}}
 	if v.stack() != nil {
 		listener, err := v.stack().Listen("tcp", fmt.Sprintf(":%d", bgpPort))
 		if err != nil {
@@ -142,7 +143,8 @@ func (v *vrf) session(c *NeighborConfig) *BGPSession {
 func (v *vrf) neighbor(c *NeighborConfig, exports bool) *bgp.Neighbor {
 	session := v.session(c)
 	n := &bgp.Neighbor{Name: c.Name, Address: c.Address, Port: c.Port, AS: c.NeighborAS, LocalAS: c.LocalAS, Passive: c.Passive,
-		Exports: exports, NextHopSelf: session.NextHopSelf, Helper: session.GracefulRestart, Timers: bgp.DefaultTimers()}
+		Exports: exports, NextHopSelf: session.NextHopSelf, EnforceFirstAS: session.EnforceFirstAS, Helper: session.GracefulRestart,
+		RestartTime: session.RestartTime, Timers: bgp.DefaultTimers()}
 	n.Timers.Hold = session.HoldTime
 	n.Timers.ConnectRetry = max(n.Timers.Retry, session.ConnectRetry)
 	if limit := session.PrefixLimit; limit > 0 {

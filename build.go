@@ -51,6 +51,9 @@ type site struct {
 	tunnels, templates []*tunnel
 	// keying is IKE, nil where no tunnel wants it.
 	keying *keying
+	// inherited is what the engine before has left, nil for nothing. handing is closed when this one leaves for another, left when it has.
+	inherited     *Legacy
+	handing, left chan struct{}
 	// forwards join sockets of the host with the stacks.
 	forwards forwards
 	// wireguard are the devices, each a key and a port.
@@ -109,6 +112,7 @@ const maxAutoWorkers = 8
 func build(e *Engine) (_ *site, err error) {
 	cfg, log := e.cfg, e.log
 	s := &site{cfg: cfg, log: log, tap: e.tap, queues: cfg.Workers, senders: map[dataplane.Underlay]dataplane.Sender{}, begun: make(chan struct{}), leaving: make(chan struct{}), started: time.Now()}
+	s.inherited = e.inherited
 	if s.queues == 0 {
 		s.queues = min(maxAutoWorkers, max(1, runtime.GOMAXPROCS(0)/2))
 	}
@@ -179,6 +183,7 @@ func build(e *Engine) (_ *site, err error) {
 	if err := s.enterRoutes(); err != nil {
 		return nil, err
 	}
+	s.inherit()
 	return s, s.openPolicyRouting()
 }
 

@@ -120,6 +120,9 @@ func (k *checker) session(path keyPath, s *BGPSession) {
 	if s.ConnectRetry < time.Second || s.ConnectRetry > time.Hour {
 		k.fail(path.to("connect_retry"), "a time from 1s to 1h", "%v is out of range", s.ConnectRetry)
 	}
+	if r := s.RestartTime; r < 0 || r > 4095*time.Second || r%time.Second != 0 {
+		k.fail(path.to("graceful_restart", "restart_time"), "whole seconds to 4095", "%v is no restart time", r)
+	}
 	if b := s.BFD; b != nil {
 		for _, t := range []struct {
 			key   string

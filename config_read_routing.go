@@ -31,7 +31,8 @@ func (d *decoder) bgp(n *node, path keyPath) *BGPConfig {
 func (d *decoder) session(s *BGPSession, f fields) fields {
 	f["hold_time"] = set(&s.HoldTime, d.duration)
 	f["connect_retry"] = set(&s.ConnectRetry, d.duration)
-	f["graceful_restart"] = set(&s.GracefulRestart, d.boolean)
+	f["graceful_restart"] = func(n *node, path keyPath) { d.gracefulRestart(s, n, path) }
+	f["enforce_first_as"] = set(&s.EnforceFirstAS, d.boolean)
 	f["next_hop_self"] = set(&s.NextHopSelf, d.boolean)
 	f["prefix_limit"] = set(&s.PrefixLimit, number(d, 0, 1<<31-1))
 	f["bfd"] = set(&s.BFD, d.bfd)
@@ -39,7 +40,24 @@ func (d *decoder) session(s *BGPSession, f fields) fields {
 }
 
 // sessionKeys are those of session, for a look whether a neighbour has any.
-var sessionKeys = []string{"hold_time", "connect_retry", "graceful_restart", "next_hop_self", "prefix_limit", "bfd"}
+var sessionKeys = []string{"hold_time", "connect_retry", "graceful_restart", "enforce_first_as", "next_hop_self", "prefix_limit", "bfd"}
+
+// gracefulRestart reads yes, no, or what of it.
+func (d *decoder) gracefulRestart(s *BGPSession, n *node, path keyPath) {
+	if n.kind != mapping {
+		if on, ok := d.boolean(n, path); ok {
+			s.GracefulRestart, s.RestartTime = on, 0
+			if on {
+				s.RestartTime = DefaultRestartTime
+			}
+		}
+		return
+	}
+	d.object(n, path, "graceful_restart", fields{
+		"helper":       set(&s.GracefulRestart, d.boolean),
+		"restart_time": set(&s.RestartTime, d.duration),
+	})
+}
 
 // neighbor reads a neighbour. What it does not say of its session, the vrf's BGP does; all is that, nil if it is not known
 // yet.

@@ -37,6 +37,12 @@ type BGPSession struct {
 	ConnectRetry time.Duration
 	// GracefulRestart keeps the routes of a neighbour that restarts and asked for it (RFC 4724, helper).
 	GracefulRestart bool
+	// RestartTime is for how long the neighbour is asked to keep our routes while another process takes over from ours, in whole
+	// seconds to 4095; 0 does not ask. It is also for how long that process keeps those of the neighbour. See Engine.HandOver.
+	RestartTime time.Duration
+	// EnforceFirstAS treats announcements of an external neighbour whose AS path does not begin with its AS as withdrawals (RFC 4271
+	// section 6.3). A route server's do not.
+	EnforceFirstAS bool
 	// NextHopSelf announces our own next hop to neighbours of our own AS too.
 	NextHopSelf bool
 	// PrefixLimit is how many prefixes of a family a neighbour may announce; 0 for any number.
@@ -50,11 +56,13 @@ const (
 	DefaultHoldTime     = 90 * time.Second
 	DefaultConnectRetry = 30 * time.Second
 	DefaultDrain        = 2 * time.Second
+	DefaultRestartTime  = 120 * time.Second
 )
 
 // DefaultBGPSession is what a session is unless the configuration says otherwise.
 func DefaultBGPSession() BGPSession {
-	return BGPSession{HoldTime: DefaultHoldTime, ConnectRetry: DefaultConnectRetry, GracefulRestart: true}
+	return BGPSession{HoldTime: DefaultHoldTime, ConnectRetry: DefaultConnectRetry, GracefulRestart: true,
+		RestartTime: DefaultRestartTime}
 }
 
 // BFDConfig are the timers of a BFD session (RFC 5880).

@@ -22,6 +22,7 @@ import (
 //	GET /v1/bgp              []NeighborStatus
 //	POST /v1/tunnels/NAME/up, down, rekey   with ?child=C for one child
 //	POST /v1/reload          reads the configuration again, and answers when it is applied
+//	POST /v1/hand-over       leaves for another process; see takeover_control.go
 //	POST /v1/forwards?listen=A&to=B[&protocol=P&vrf=V&max_connections=N&idle_timeout=T]  ForwardStatus, for as long as the request is open
 //	POST /v1/captures?tunnel=NAME[&side=S&count=N&duration=T]  pcapng, until it ends; the header Warren-Capture has its number
 //	DELETE /v1/captures/NUMBER  ends a capture
@@ -29,14 +30,19 @@ import (
 //
 // Only the user who runs the engine may connect (mode 0600).
 
-// ServeControl answers questions about the engine on a listener made by ListenControl, until ctx ends. It closes the
-// listener.
+// ServeControl answers questions about the engine on a listener made by ListenControl, until ctx ends, or until it was asked to hand
+// over and has. It closes the listener.
 func (e *Engine) ServeControl(ctx context.Context, ln net.Listener) error {
-	srv := &http.Server{Handler: e.controlHandler(), ReadHeaderTimeout: 5 * time.Second}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	control := &controlServer{stop: stop, closed: make(chan struct{})}
+	srv := &http.Server{Handler: e.controlHandler(control), ReadHeaderTimeout: 5 * time.Second}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		<-ctx.Done()
+		_ = ln.Close()
+		close(control.closed)
 		grace, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if srv.Shutdown(grace) != nil {
@@ -46,6 +52,7 @@ func (e *Engine) ServeControl(ctx context.Context, ln net.Listener) error {
 	err := srv.Serve(ln)
 	if ctx.Err() != nil {
 		<-stopped
+		control.handing.Wait()
 		return nil
 	}
 	return fmt.Errorf("serve control socket: %w", err)
@@ -81,8 +88,9 @@ func ListenControl(ctx context.Context, path string) (net.Listener, error) {
 	return ln, nil
 }
 
-func (e *Engine) controlHandler() http.Handler {
+func (e *Engine) controlHandler(c *controlServer) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/hand-over", func(w http.ResponseWriter, r *http.Request) { e.controlHandOver(c, w, r) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, e.Status())
 	})
@@ -204,25 +212,35 @@ func (c *Client) ask(ctx context.Context, method, path string, into any) error {
 func (c *Client) send(through *http.Client, req *http.Request) (*http.Response, error) {
 	resp, err := through.Do(req)
 	if err != nil {
-		var op *net.OpError
-		switch {
-		case errors.Is(err, os.ErrPermission):
-			return nil, fmt.Errorf("control socket %s belongs to another user: %w", c.path, os.ErrPermission)
-		case errors.As(err, &op) && op.Op == "dial":
-			return nil, fmt.Errorf("%w on %s: start one with `warren run FILE`, or name its socket with --socket", ErrNotRunning, c.path)
-		}
-		return nil, fmt.Errorf("ask engine: %w", err)
+		return nil, c.explain(err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
-		var ce controlError
-		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
-		if json.Unmarshal(b, &ce) == nil && ce.Error != "" {
-			return nil, errors.New(ce.Error)
-		}
-		return nil, fmt.Errorf("ask engine: %s", resp.Status)
+		return nil, refusal(resp)
 	}
 	return resp, nil
+}
+
+// explain says what it means that an engine could not be asked.
+func (c *Client) explain(err error) error {
+	var op *net.OpError
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("control socket %s belongs to another user: %w", c.path, os.ErrPermission)
+	case errors.As(err, &op) && op.Op == "dial":
+		return fmt.Errorf("%w on %s: start one with `warren run FILE`, or name its socket with --socket", ErrNotRunning, c.path)
+	}
+	return fmt.Errorf("ask engine: %w", err)
+}
+
+// refusal is what the engine said why not.
+func refusal(resp *http.Response) error {
+	var ce controlError
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	if json.Unmarshal(b, &ce) == nil && ce.Error != "" {
+		return errors.New(ce.Error)
+	}
+	return fmt.Errorf("ask engine: %s", resp.Status)
 }
 
 // DefaultSocket is where the control socket is unless the configuration says otherwise: /run/warren/warren.sock for root,

@@ -11,7 +11,8 @@
 // YAML, config_check files see that it is right), build.go (how a configuration becomes ports, underlays, tunnels and routes), vrf.go
 // and tunnels.go (what these are), run.go (all parts at once, and in which order they leave); keying.go (the goroutine that drives
 // IKE) with its like, wireguard.go with its like, bgp.go, bfd.go, kernelroutes.go, forward.go; status.go and report.go (what the engine
-// tells), explain.go, control.go (the socket by which the program asks). Below it: dataplane for packets, tunnel/ipsec and
+// tells), explain.go, control.go (the socket by which the program asks), takeover.go and
+// takeover_control.go (one engine in the place of another). Below it: dataplane for packets, tunnel/ipsec and
 // tunnel/wireguard for sealing, tunnel/ike for keys, routing for routes.
 //
 // # Concurrency

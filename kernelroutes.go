@@ -205,7 +205,17 @@ func (s *site) runKernels(ctx context.Context, tables []*kernelTable) error {
 	for range tables {
 		errs = append(errs, <-ended)
 	}
-	return errors.Join(append(errs, s.closePolicyRouting())...)
+	if !s.handsOver() {
+		errs = append(errs, s.closePolicyRouting())
+	}
+	return errors.Join(errs...)
+}
+
+// tables are the kernel's of this moment.
+func (s *site) tables() []*kernelTable {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.kernels)
 }
 
 // closeKernels closes tables that never ran.

@@ -260,9 +260,32 @@ func (k *keying) leave(ctx context.Context) {
 	})
 }
 
+// handOver leaves SAs to their peers: who takes our place negotiates others, and says INITIAL_CONTACT (RFC 7296 section 2.4). Only
+// peers that we wait for are told that ours are no more, as they must begin.
+func (k *keying) handOver(ctx context.Context) {
+	_ = k.call(ctx, func(now time.Time) (all []ike.Action, err error) { // what fails is that the engine ends anyway
+		k.leaving = true
+		for name, t := range k.tunnels {
+			if t.begins() {
+				continue
+			}
+			actions, err := k.endpoint.RemovePeer(now, name)
+			if err == nil {
+				all = append(all, actions...)
+			}
+		}
+		return all, nil
+	})
+}
+
+// begins says whether we bring the tunnel up, by ourselves or for a packet.
+func (t *tunnel) begins() bool {
+	return slices.ContainsFunc(t.cfg.IPsec.IKE.Children, func(c IKEChildConfig) bool { return c.StartAction != StartNone })
+}
+
 // do carries out what the machine wants, in order.
 func (k *keying) do(actions []ike.Action) {
-	for _, a := range actions {
+	for i, a := range actions {
 		switch a := a.(type) {
 		case ike.Send:
 			k.send(a)
@@ -281,7 +304,7 @@ func (k *keying) do(actions []ike.Action) {
 		case ike.ChildOutbound:
 			k.outbound(a.In)
 		case ike.ChildDown:
-			k.childDown(&a)
+			k.childDown(&a, actions[i+1:])
 		case ike.Trap:
 			k.trap(&a)
 		case ike.IKEKeys:

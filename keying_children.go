@@ -240,7 +240,8 @@ func (k *keying) outbound(in uint32) {
 	}
 }
 
-func (k *keying) childDown(a *ike.ChildDown) {
+// childDown ends a child. Where another comes up with what is next, as of a peer that has restarted, its tunnel is not left meanwhile.
+func (k *keying) childDown(a *ike.ChildDown, next []ike.Action) {
 	live := k.children[a.In]
 	if live == nil {
 		k.s.gateway.ReleaseSPI(a.In)
@@ -249,7 +250,8 @@ func (k *keying) childDown(a *ike.ChildDown) {
 	delete(k.children, a.In)
 	live.tunnel.ipsec.RemoveChild(live.child)
 	k.log.Info("child SA is down", "tunnel", a.Peer, "child", a.Name, "reason", a.Reason)
-	if len(live.tunnel.ipsec.Sealing()) == 0 && !live.tunnel.trapped() {
+	comes := slices.ContainsFunc(next, func(n ike.Action) bool { up, ok := n.(ike.ChildUp); return ok && up.Peer == a.Peer })
+	if len(live.tunnel.ipsec.Sealing()) == 0 && !live.tunnel.trapped() && !comes {
 		live.tunnel.dead(noSA)
 	}
 }

@@ -37,13 +37,19 @@ func (s *site) run(ctx context.Context) error {
 	part(func(ctx context.Context) error { return s.runKernels(ctx, kernels) })
 	if s.keying != nil {
 		part(s.keying.run)
+		if s.inherited != nil {
+			part(s.expectSAs)
+		}
 	}
 	for _, d := range s.wireguard {
 		part(d.run)
 	}
 	for _, v := range s.vrfs {
 		if v.speaker != nil {
-			part(v.speaker.Run)
+			part(func(ctx context.Context) error {
+				s.awaitKernels(ctx)
+				return v.speaker.Run(ctx)
+			})
 		}
 		if w := v.watch.Load(); w != nil {
 			part(w.run)
@@ -54,15 +60,22 @@ func (s *site) run(ctx context.Context) error {
 	s.part = part
 	s.changing.Unlock()
 	close(s.begun)
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-s.handing:
+	}
 	close(s.leaving)
 	s.changing.Lock() // what is being applied is applied first
 	s.part = nil
 	s.changing.Unlock()
 	s.forwards.leave() // while peers can still be told
-	s.leave()
-	if s.keying != nil {
-		s.keying.leave(packets)
+	if s.handsOver() {
+		s.handOver(packets)
+	} else {
+		s.leave()
+		if s.keying != nil {
+			s.keying.leave(packets)
+		}
 	}
 	stopControl()
 	controlling.Wait()

@@ -51,7 +51,7 @@ func (s *site) openTunnel(cfg *TunnelConfig) error {
 			s.plane.RemoveTunnel(t.index)
 			return err
 		}
-	} else if !t.trapped() {
+	} else if !t.trapped() && !s.inherited.wasUp(cfg.Name) {
 		t.troubles[noSA] = true
 		t.vrf.router.SetUp(t.via, false)
 	}

@@ -103,7 +103,7 @@ func (s *site) openPort(v *vrf) (behind []netip.Prefix, err error) {
 		v.kind, v.addrs, behind = "tun", t.Addresses, t.Routes
 		v.out = &route.Via{Name: t.Name, Device: t.Name}
 		v.port, err = tun.Open(tun.Config{Name: t.Name, NetNS: t.NetNS, MTU: t.MTU, Addresses: t.Addresses,
-			Queues: cmp.Or(t.Queues, s.queues), Logger: s.log})
+			Queues: cmp.Or(t.Queues, s.queues), Taken: s.inherited.take(v.deviceKey()), Logger: s.log})
 	case port.Netstack != nil:
 		n := port.Netstack
 		v.kind, v.addrs, behind = "netstack", n.Addresses, n.Routes

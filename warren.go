@@ -29,6 +29,8 @@ type Engine struct {
 	tap *capture.Writer
 
 	captures captures
+	// inherited is what another engine has left, nil for nothing.
+	inherited *Legacy
 	// applying lets one configuration be applied at a time.
 	applying sync.Mutex
 
@@ -90,6 +92,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.site, e.up = nil, make(chan struct{})
 	e.mu.Unlock()
 	s.release()
+	close(s.left)
 	e.log.Info("engine is down")
 	return err
 }
@@ -102,9 +105,14 @@ func (e *Engine) start() (*site, error) {
 		return nil, errors.New("run engine: it is running already")
 	}
 	s, err := build(e)
+	if e.inherited != nil {
+		e.inherited.Close()
+		e.inherited = nil
+	}
 	if err != nil {
 		return nil, err
 	}
+	s.handing, s.left = make(chan struct{}), make(chan struct{})
 	e.site = s
 	close(e.up)
 	return s, nil

@@ -13,19 +13,25 @@ import (
 
 func newRun() *cobra.Command {
 	var socket string
+	var takeOver bool
 	cmd := &cobra.Command{
 		Use:   "run FILE",
 		Short: "Run the engine in the foreground until SIGTERM or Ctrl-C",
-		Args:  cobra.ExactArgs(1),
+		Long: `run runs the engine in the foreground until SIGTERM or Ctrl-C. With --take-over it takes the place of the engine that
+answers on the control socket, as for a new version of the program: when FILE has proved right, the other hands over its TUN devices
+and what BGP neighbors have announced, and ends. Routes stay in the kernel, and neighbors keep ours (RFC 4724). Where no engine
+answers, or it will not hand over, nothing is started.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return run(cmd, args[0], socket)
+			return run(cmd, args[0], socket, takeOver)
 		},
 	}
+	cmd.Flags().BoolVar(&takeOver, "take-over", false, "take the place of the engine that runs")
 	cmd.Flags().StringVar(&socket, "socket", "", "control socket; overrides the configuration (default "+warren.DefaultSocket()+")")
 	return cmd
 }
 
-func run(cmd *cobra.Command, file, socket string) error {
+func run(cmd *cobra.Command, file, socket string, takeOver bool) error {
 	cfg, err := warren.LoadConfig(file)
 	if err != nil {
 		return err
@@ -46,6 +52,16 @@ func run(cmd *cobra.Command, file, socket string) error {
 	again.engine = eng
 	if socket == "" {
 		socket = cfg.ControlSocket()
+	}
+	if takeOver {
+		legacy, err := warren.NewClient(socket).TakeOver(cmd.Context())
+		if errors.Is(err, warren.ErrNotRunning) {
+			return fmt.Errorf("%w on %s, so that there is none to take over from: start without --take-over", warren.ErrNotRunning, socket)
+		}
+		if err != nil {
+			return err
+		}
+		eng.Inherit(legacy)
 	}
 	// The socket first: it tells a second engine on it before that one has touched any device.
 	ln, err := warren.ListenControl(cmd.Context(), socket)
