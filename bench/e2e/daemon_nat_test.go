@@ -15,7 +15,7 @@ import (
 )
 
 // natPatience is after which silence of a the NAT forgets it.
-const natPatience = 3 * time.Second
+const natPatience = 4 * time.Second
 
 // TestKeepalivesHoldTheNAT: a is behind a NAT that forgets who is silent. With keepalives b reaches it after a long silence, without
 // it does not; b takes them for what they are.

@@ -164,7 +164,7 @@ func TestPathShrinksUnderTCP(t *testing.T) {
 				}
 				f.takes(t, 1400)
 			})
-			const enough = 1 << 20
+			const enough = 64 << 10
 			if first, last := moved[0], moved[len(moved)-1]; first < enough || last < enough {
 				t.Errorf("bytes acknowledged in each half second: %.0f\n%s", moved, pa.Log())
 			}
