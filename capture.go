@@ -67,9 +67,11 @@ func (e *Engine) capture(ctx context.Context, cfg CaptureConfig, w io.Writer, en
 	if _, err := s.capturable(cfg.Tunnel); err != nil {
 		return CaptureReport{}, err
 	}
-	out := capture.NewWriter(w, capture.Options{Count: cfg.Count, RingBytes: captureRing})
+	begun := make(chan struct{})
+	out := capture.NewWriter(&onceTapped{w, begun}, capture.Options{Count: cfg.Count, RingBytes: captureRing})
 	c := &capturing{site: s, tunnel: cfg.Tunnel, tap: capture.TapTunnel(cfg.Tunnel, sides, out), on: map[uint32]bool{}}
 	c.follow()
+	close(begun)
 	s.log.Info("capture begins", "tunnel", cfg.Tunnel, "side", cfg.Side)
 	why := c.run(ctx, cfg.Duration, out.Done())
 	c.end()
@@ -82,6 +84,17 @@ func (e *Engine) capture(ctx context.Context, cfg CaptureConfig, w io.Writer, en
 
 // captureRing is how many bytes of copies each worker may be ahead of the file.
 const captureRing = 4 << 20
+
+// onceTapped writes nothing before begun is closed: who sees the file's beginning misses no packet from then on.
+type onceTapped struct {
+	io.Writer
+	begun <-chan struct{}
+}
+
+func (h *onceTapped) Write(b []byte) (int, error) {
+	<-h.begun
+	return h.Writer.Write(b)
+}
 
 func (c *CaptureConfig) sides() (capture.Sides, error) {
 	switch c.Side {
