@@ -41,10 +41,12 @@ func early(t *testing.T, h [2]*host) (uint32, *ipsec.Child) {
 	return spi, there
 }
 
-// TestEarly: what comes before its SA is there comes out when that is, so many datagrams at most; what comes then goes on as ever.
+// TestEarly: what comes before its SA is there comes out when that is, so many datagrams at most, and says where the peer
+// is; what comes then goes on as ever.
 func TestEarly(t *testing.T) {
-	_, h := pair(t, setup{})
+	_, h := pair(t, setup{cfg: ipsec.Config{Roam: true}})
 	_, child := early(t, h)
+	h[1].tunnel.SetPath(nil)
 	packets := func(from, n uint32) {
 		for i := from; i < from+n; i++ {
 			h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, i))
@@ -64,12 +66,12 @@ func TestEarly(t *testing.T) {
 			t.Errorf("packet %d did not come out", i)
 		}
 	}
+	if p := h[1].tunnel.Path(); p == nil || p.Underlay != h[1].underlay {
+		t.Errorf("the peer is reached by %+v", p)
+	}
 	packets(20, 1)
 	if got := h[1].next(t); !bytes.Equal(got, ip("10.1.0.5", "10.2.0.5", 100, 20)) {
 		t.Errorf("%x came out", got)
-	}
-	if p := h[1].tunnel.Path(); p == nil || p.Underlay != h[1].underlay {
-		t.Errorf("the peer is reached by %+v", p)
 	}
 }
 
