@@ -62,9 +62,11 @@ func wgRunning(t *testing.T, cfg *Config) *Engine {
 			t.Error(err)
 		}
 	})
-	if _, err := e.running(ctx); err != nil {
+	s, err := e.running(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
+	<-s.begun
 	return e
 }
 
