@@ -110,6 +110,31 @@ const maxAutoWorkers = 8
 // build opens everything that a configuration names, in the order in which packets need it: routes come last, so that
 // until all stands every packet is dropped. Nothing stays open if it fails.
 func build(e *Engine) (_ *site, err error) {
+	s := newSite(e)
+	defer func() {
+		if err != nil {
+			s.forwards.leave()
+			err = errors.Join(err, s.plane.Close())
+			s.closeKernels()
+			s.release()
+		}
+	}()
+	for _, step := range []func(*Engine) error{
+		s.openOutside,
+		s.openVRFs,
+		s.openTunnels,
+		s.openControl,
+		s.openRoutes,
+	} {
+		if err := step(e); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// newSite is a site with nothing open yet.
+func newSite(e *Engine) *site {
 	cfg, log := e.cfg, e.log
 	s := &site{cfg: cfg, log: log, tap: e.tap, queues: cfg.Workers, senders: map[dataplane.Underlay]dataplane.Sender{}, begun: make(chan struct{}), leaving: make(chan struct{}), started: time.Now()}
 	s.inherited = e.inherited
@@ -123,68 +148,77 @@ func build(e *Engine) (_ *site, err error) {
 		gateway.Control = func(u dataplane.Underlay, from netip.AddrPort, b []byte) { s.keying.receive(u, from, true, b) }
 	}
 	s.gateway = ipsec.NewGateway(gateway)
-	defer func() {
-		if err != nil {
-			s.forwards.leave()
-			err = errors.Join(err, s.plane.Close())
-			s.closeKernels()
-			s.release()
-		}
-	}()
+	return s
+}
+
+// openOutside opens what packets leave the host by, and come by, with the protection of the kernel's table before that.
+func (s *site) openOutside(e *Engine) error {
 	if err := s.openKeyExport(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.openKernel(); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.openUnderlays(e.network); err != nil {
-		return nil, err
+	if err := s.openUnderlays(e.network); err != nil || s.keying == nil {
+		return err
 	}
-	if s.keying != nil {
-		if err := s.keying.openSockets(e.network); err != nil {
-			return nil, err
+	if err := s.keying.openSockets(e.network); err != nil {
+		return err
+	}
+	early := s.gateway.Early()
+	return s.addUnderlay(early, early)
+}
+
+// openVRFs opens the routing domains and their ports.
+func (s *site) openVRFs(*Engine) error {
+	for i := range s.cfg.VRFs {
+		if err := s.openVRF(&s.cfg.VRFs[i]); err != nil {
+			return err
 		}
-		early := s.gateway.Early()
-		if err := s.addUnderlay(early, early); err != nil {
-			return nil, err
-		}
 	}
-	for i := range cfg.VRFs {
-		if err := s.openVRF(&cfg.VRFs[i]); err != nil {
-			return nil, err
-		}
-	}
+	return nil
+}
+
+// openTunnels makes the tunnels, WireGuard's on their devices.
+func (s *site) openTunnels(e *Engine) error {
 	if err := s.openWireGuard(e); err != nil {
-		return nil, err
+		return err
 	}
-	for i := range cfg.Tunnels {
-		if err := s.openTunnel(&cfg.Tunnels[i]); err != nil {
-			return nil, fmt.Errorf("tunnel %q: %w", cfg.Tunnels[i].Name, err)
+	for i := range s.cfg.Tunnels {
+		if err := s.openTunnel(&s.cfg.Tunnels[i]); err != nil {
+			return fmt.Errorf("tunnel %q: %w", s.cfg.Tunnels[i].Name, err)
 		}
 	}
+	return nil
+}
+
+// openControl makes who talks to neighbours and peers, and the stacks that they and forwards need.
+func (s *site) openControl(*Engine) error {
 	if err := s.openStacks(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.openBGP(); err != nil {
-		return nil, err
+		return err
 	}
 	if s.keying != nil {
 		if err := s.keying.open(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	s.fitPorts()
-	if err := s.openForwards(); err != nil {
-		return nil, err
-	}
+	return s.openForwards()
+}
+
+// openRoutes lets packets find their way.
+func (s *site) openRoutes(*Engine) error {
 	if err := s.joinKernel(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.enterRoutes(); err != nil {
-		return nil, err
+		return err
 	}
 	s.inherit()
-	return s, s.openPolicyRouting()
+	return s.openPolicyRouting()
 }
 
 // workers is how many workers the site needs: a queue of each port and of each underlay.
