@@ -23,8 +23,8 @@
 // periodic packets alone, in three seconds.
 //
 // Of up to 16 sessions that may send, because three quarters of their intervals are over, all do when one does, and share its
-// jitter from then on: at 3 x 100 ms, eight sessions wake the process 11 times a second and not 91. They stay at different
-// distances from other systems' packets, which is what jitter is for.
+// jitter from then on: at 3 x 100 ms, eight sessions wake the process 11 times a second and not 91. Jitter is to keep systems from
+// falling into step with one another, and other systems draw their own.
 //
 // UDP takes the zone of a link-local address by the names of the devices in the namespace of the process; elsewhere only
 // the device's number means the same.

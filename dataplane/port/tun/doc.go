@@ -23,8 +23,8 @@
 //
 // # Concurrency
 //
-// A reader and a writer belong to one worker each; Close and SetMTU may be called by anybody at any time. Descriptors stay
-// outside Go's poller: a worker sleeps in ppoll(2) itself. Each reader and writer holds its own mutex for one call (a
+// A reader and a writer belong to one worker each; Close and SetMTU may be called by anybody at any time. A busy
+// worker sleeps in ppoll(2) itself, and only one with little to do in Go's poller. Each reader and writer holds its own mutex for one call (a
 // batch), so that Close knows when the descriptors are out of use; nobody else ever waits for it.
 //
 // # Coverage
