@@ -207,6 +207,26 @@ func TestKeepAndAdopt(t *testing.T) {
 	expect(t, ns)
 }
 
+// TestSetKeep: what is said last, be it while the Table runs, decides whether our routes stay.
+func TestSetKeep(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		t.Run(fmt.Sprintf("to %v", keep), func(t *testing.T) {
+			ns := namespace(t)
+			table, stop := start(t, Config{Namespace: ns, Keep: !keep})
+			set(t, table, "10.1.0.0/16", over("da")...)
+			set(t, table, "2001:db8:a::/48", over("da")...)
+			want := []string{"10.1.0.0/16 dev da metric 32", "2001:db8:a::/48 dev da metric 32"}
+			expect(t, ns, want...)
+			table.SetKeep(keep)
+			stop()
+			if !keep {
+				want = nil
+			}
+			expect(t, ns, want...)
+		})
+	}
+}
+
 func TestInvalid(t *testing.T) {
 	ns := namespace(t)
 	table, _ := start(t, Config{Namespace: ns})
