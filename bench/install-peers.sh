@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 packages=(
   strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins
   bird2 frr gobgpd openbgpd exabgp
-  wireguard-tools iperf3 tcpdump tshark iproute2 iputils-ping ethtool python3-scapy python3-cryptography
+  wireguard-tools iperf3 tcpdump tshark iproute2 iputils-ping ethtool python3-scapy python3-cryptography openssl
   gcc libc6-dev
 )
 
