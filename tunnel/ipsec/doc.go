@@ -3,7 +3,7 @@
 //
 // Reading order: gateway.go (one Gateway serves all ESP tunnels of an engine: it is the data plane's Opener), tunnel.go (a
 // Tunnel, its children and its path: the cold side), seal.go and open.go (the packet path, both ways), selector.go,
-// mtu.go (how large a packet may be).
+// mtu.go (how large a packet may be), early.go (what comes before its SA is installed).
 //
 // # Concurrency
 //
