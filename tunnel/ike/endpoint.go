@@ -247,7 +247,8 @@ func (e *Endpoint) Used(now time.Time, in uint32, u Usage) []Action {
 	})
 }
 
-// Moved tells that the peer of this inbound SPI sends authentic ESP from elsewhere (RFC 7296 section 2.23).
+// Moved tells that the peer of this inbound SPI sends authentic ESP from elsewhere. It is followed if NAT detection found only the
+// peer behind a NAT (RFC 7296 section 2.23); PeerMoved says so.
 func (e *Endpoint) Moved(now time.Time, in uint32, remote netip.AddrPort) []Action {
 	return e.handle(now, func() {
 		if c := e.children[in]; c != nil {

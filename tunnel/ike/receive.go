@@ -15,7 +15,8 @@ import (
 type incoming struct {
 	next uint32 // message ID of the peer's next request
 	// request is the hash of the last one that was answered, of its first fragment; answer is what was answered. A repetition
-	// has the same octets (RFC 7296 section 2.1), so that nothing need be decrypted to know it.
+	// has the same octets (RFC 7296 section 2.1), so that nothing need be decrypted to know it. Anything else with its message ID
+	// is dropped without a word: anybody can send that, and so is a repetition's second fragment.
 	request             [sha256.Size]byte
 	answer              [][]byte
 	requests, responses fragments
@@ -226,14 +227,15 @@ func (sa *ikeSA) heard(path Path) {
 	case path == sa.path:
 	case sa.state == halfOpen:
 		sa.path = path // the initiator floats to port 4500 (RFC 7296 section 2.23)
-	case sa.nat.them && !sa.nat.us:
+	default:
 		sa.moved(path)
 	}
 }
 
-// moved follows a peer whose NAT mapping changed (RFC 7296 section 2.23).
+// moved follows a peer whose NAT mapping changed. Only who is not behind a NAT does so, and only with a peer that is (RFC 7296
+// section 2.23): else whoever forwards our peer's packets from elsewhere could lead us away from it.
 func (sa *ikeSA) moved(path Path) {
-	if path == sa.path || sa.state > established || sa.nat.us {
+	if path == sa.path || sa.state > established || sa.nat.us || !sa.nat.them {
 		return
 	}
 	from := sa.path
