@@ -28,13 +28,16 @@ func (w *worker) forward(v *VRF, from *portEntry, pkts []packet.Packet) {
 	if v.link && from == nil {
 		arriveAtPort(pkts, hops)
 	}
-	hi := sameHop(hops)
+	hi, near := sameHop(hops), len(hops)
 	if hi < len(hops) {
-		w.touch(hops)
+		near = 0
 	}
 	for len(pkts) > 0 {
+		if near <= 0 {
+			near = w.touch(hops)
+		}
 		w.dispatch(hops[0], pkts[:hi])
-		pkts, hops = pkts[hi:], hops[hi:]
+		pkts, hops, near = pkts[hi:], hops[hi:], near-hi
 		hi = sameHop(hops)
 	}
 }
@@ -48,12 +51,14 @@ func sameHop(hops []fib.HopID) int {
 	return n
 }
 
-// touch brings what the tunnels of a batch are made of into the cache, where they are many: a packet for a tunnel that has
-// sent nothing for a while meets about fifteen cold cache lines one behind the other, but those of several tunnels are
-// independent of each other, and the processor fetches them at once if it sees them close together.
-func (w *worker) touch(hops []fib.HopID) {
+// touch brings what the next tunnels of a batch are made of into the cache, where they are several, and returns for how many
+// packets it has done so: a packet for a tunnel that has sent nothing for a while meets some fifteen cold cache lines, many behind
+// each other, but those of several tunnels are independent, and the processor fetches them at once if it sees them close together.
+// It is not done for more tunnels than the first level of cache holds beside their packets.
+func (w *worker) touch(hops []fib.HopID) (packets int) {
 	n, last := 0, fib.HopID(0)
-	for _, hop := range hops {
+	for ; packets < len(hops) && n < len(w.near); packets++ {
+		hop := hops[packets]
 		if hop == last {
 			continue
 		}
@@ -66,11 +71,17 @@ func (w *worker) touch(hops []fib.HopID) {
 		}
 	}
 	if n < fewTunnels {
-		return
+		return packets
 	}
 	for _, e := range w.near[:n] {
-		w.touched += e.tunnel.Touch() + byte(e.traffic[w.ctx.Worker].outPackets.Load())
+		w.touched += e.tunnel.Touch(0) + byte(e.traffic[w.ctx.Worker].outPackets.Load())
 	}
+	for step := 1; step < TouchSteps; step++ {
+		for _, e := range w.near[:n] {
+			w.touched += e.tunnel.Touch(step)
+		}
+	}
+	return packets
 }
 
 // dispatch takes a run of packets with the same hop.

@@ -6,8 +6,11 @@ import (
 	"github.com/warrenvpn/warren/routing/fib"
 )
 
-// fewTunnels is how many tunnels of a batch are not worth touching beforehand.
-const fewTunnels = 4
+// How many tunnels of a batch are not worth touching beforehand, and how many are touched at once.
+const (
+	fewTunnels  = 4
+	nearTunnels = 16
+)
 
 // worker is one goroutine's state. Nothing in it is shared but the counters, which others may read.
 type worker struct {
@@ -23,8 +26,8 @@ type worker struct {
 	counters *Counters
 	look     lookup
 	origin   origin
-	// near are the tunnels of the batch in hand, touched is what touching them gave.
-	near    [packet.MaxBatch]*tunnelEntry
+	// near are the next tunnels of the batch in hand, touched is what touching them gave.
+	near    [nearTunnels]*tunnelEntry
 	touched byte
 	// replies are the ICMP errors that the batch in hand earned. They are sent after it.
 	replies *replies

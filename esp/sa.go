@@ -135,8 +135,7 @@ type Outbound struct {
 	bytes atomic.Uint64
 	// user is the worker that had its turn last, plus one.
 	user atomic.Int32
-	// memory is the AEAD's own, for Touch.
-	memory []byte
+	_    [28]byte
 }
 
 // NewOutbound returns an SA to seal with. The first sequence number is 1 (RFC 4303 section 2.2).
@@ -148,7 +147,7 @@ func NewOutbound(c Config) (*Outbound, error) {
 	if c.IVState != nil {
 		c.IVBase = c.IVState.Base()
 	}
-	sa := &Outbound{keyed: k, ivBase: c.IVBase, memory: memoryOf(k.aead), hard: math.MaxUint32}
+	sa := &Outbound{keyed: k, ivBase: c.IVBase, hard: math.MaxUint32}
 	if c.ESN {
 		// The counter may overshoot the limit by what workers ask for, so keep well away from where it would wrap.
 		sa.hard = math.MaxUint64 - 1<<40

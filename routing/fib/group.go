@@ -11,9 +11,11 @@ const (
 // group is what a prefix leads to: one next hop, or several with a table of buckets from which a flow's hash chooses. What
 // readers see of it is immutable, and they may hold it as long as they like.
 type group struct {
-	hops []Hop
+	// first is the first hop's ID, here because most groups have no other: one cache line less.
+	first HopID
 	// buckets is nil for a single hop; its length is a power of two.
 	buckets []HopID
+	hops    []Hop
 
 	// What follows is the writer's, and readers do not look at it.
 
@@ -30,7 +32,7 @@ type group struct {
 // newGroup makes a group. Where before is what the prefix led to until now, hops that stay keep their flows: only as many
 // buckets change hands as must.
 func newGroup(hops []Hop, before *group) *group {
-	g := &group{hops: hops, fresh: before == nil}
+	g := &group{first: hops[0].ID, hops: hops, fresh: before == nil}
 	if len(hops) == 1 {
 		return g
 	}
@@ -96,7 +98,7 @@ func (g *group) clone() []Hop {
 
 func (g *group) bucket(i uint32) HopID {
 	if g.buckets == nil {
-		return g.hops[0].ID
+		return g.first
 	}
 	return g.buckets[i&uint32(len(g.buckets)-1)]
 }
@@ -106,7 +108,7 @@ func (t *Table) Single(g Group) (HopID, bool) {
 	if g == nil {
 		return 0, true
 	}
-	return g.hops[0].ID, g.buckets == nil
+	return g.first, g.buckets == nil
 }
 
 // Pick chooses the hop for a flow by its hash.

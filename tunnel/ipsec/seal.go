@@ -86,14 +86,22 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 }
 
 // Touch implements dataplane.Tunnel, for the first child SA: most tunnels have no other.
-func (t *Tunnel) Touch() (sum byte) {
-	if out := t.out.Load(); out != nil && len(out.children) > 0 {
-		sum = out.children[0].sa.Touch()
+func (t *Tunnel) Touch(step int) (sum byte) {
+	if step == 0 {
+		return byte(t.outer.Load())
 	}
-	if path := t.path.Load(); path != nil {
-		sum += byte(path.Remote.Port())
+	out, path := t.out.Load(), t.path.Load()
+	if out == nil || path == nil {
+		return 0
 	}
-	return sum + byte(t.outer.Load()) + byte(t.index)
+	c := &out.first
+	switch {
+	case step == 1:
+		return byte(c.header) + byte(path.Remote.Port())
+	case c.sa != nil:
+		return c.sa.Touch() + c.keys.Touch()
+	}
+	return 0
 }
 
 // choose returns the first child whose selectors cover the packet.

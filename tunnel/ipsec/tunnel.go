@@ -87,11 +87,14 @@ type Tunnel struct {
 // outbound is the snapshot that Seal reads: the children in the order of configuration.
 type outbound struct {
 	// all is the first child if its selectors cover everything, so that no packet need be compared.
-	all      *outChild
-	children []*outChild
+	all *outChild
 	// first is what children[0] points to, here because most tunnels have one child: one cache line less.
 	first outChild
-	traps []*trap
+	// So far one cache line, which every packet reads.
+
+	children []*outChild
+	traps    []*trap
+	_        [24]byte
 }
 
 // outChild is what a worker needs of a child SA to seal.
@@ -100,6 +103,8 @@ type outChild struct {
 	match  *matcher
 	gw     *Gateway
 	header int32
+	// keys are those of sa, here so that they can be touched as soon as it.
+	keys esp.Keys
 	// share is how many numbers a worker takes at once while others use the SA too.
 	share atomic.Int32
 }
@@ -261,6 +266,7 @@ func (t *Tunnel) publish() {
 			oc = new(outChild)
 		}
 		oc.sa, oc.match, oc.gw, oc.header = c.Out, t.inbounds[i].match, t.gw, int32(c.Out.HeaderLen())
+		oc.keys = c.Out.Keys()
 		oc.share.Store(reserveShared)
 		o.children = append(o.children, oc)
 	}

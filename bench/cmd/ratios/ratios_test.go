@@ -53,14 +53,16 @@ func TestWriteFormsRatiosWithinRounds(t *testing.T) {
 		{"single", "./p", "Slow", "", stat.Target{AtMost: 8}, "allocs/op"},
 		{"absent", "./p", "Slow", "Nowhere", stat.Target{}, ""},
 		{"unheard of", "./p", "Fast", "", stat.Target{}, "allocs/op"},
+		{"of a unit", "./p", "Slow", "Slow", stat.Target{AtMost: 2}, "allocs/op"},
+		{"of a lost unit", "./p", "Slow", "Fast", stat.Target{}, "allocs/op"},
 	}
-	if got := m.formable(table); len(got) != 4 {
+	if got := m.formable(table); len(got) != 5 {
 		t.Errorf("formable: %v", got)
 	}
 	var out bytes.Buffer
 	missing, err := m.write(&out, table)
-	if err != nil || missing != 2 {
-		t.Errorf("missing %d, %v; want 2", missing, err)
+	if err != nil || missing != 3 {
+		t.Errorf("missing %d, %v; want 3", missing, err)
 	}
 	for _, want := range []string{
 		`p Slow +600 \(200 to 1800\) +7 allocs/op`,
@@ -68,6 +70,8 @@ func TestWriteFormsRatiosWithinRounds(t *testing.T) {
 		`bad +2\.000 x .* ≥ 2\.5 missed`,
 		`aimless +0\.500 x .*\) *\n`,
 		`single +7\.0 \(7\.0 to 7\.0\) +≤ 8 met`,
+		`of a unit +1\.000 x .* ≤ 2 met`,
+		`of a lost unit +not measured`,
 		`unheard of +not measured +\./p lacks BenchmarkFast with allocs/op`,
 		`absent +not measured +\./p lacks BenchmarkSlow or BenchmarkNowhere`,
 	} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -9,7 +10,7 @@ import (
 	"github.com/warrenvpn/warren/bench/stat"
 )
 
-// nsPerOp is the unit that ratios compare.
+// nsPerOp is the unit that ratios compare where they name no other.
 const nsPerOp = "ns/op"
 
 // write prints the medians and then the ratios, and returns how many ratios could not be formed.
@@ -48,11 +49,12 @@ func (m *measurement) values(r ratio) []float64 {
 	if r.denominator == "" {
 		return numerator[r.unit]
 	}
+	unit := cmp.Or(r.unit, nsPerOp)
 	denominator := m.series[key{r.pkg, r.denominator}]
-	if numerator[nsPerOp] == nil || denominator[nsPerOp] == nil {
+	if numerator[unit] == nil || denominator[unit] == nil {
 		return nil
 	}
-	return stat.Ratios(numerator[nsPerOp], denominator[nsPerOp])
+	return stat.Ratios(numerator[unit], denominator[unit])
 }
 
 // needs says which benchmarks a ratio is made of.
