@@ -124,6 +124,7 @@ func (k *keying) install(sa *ike.ChildSA) (*liveChild, error) {
 	if err := k.follow(t, &sa.IKE, sa.Encap); err != nil {
 		return nil, err
 	}
+	t.ipsec.SetRoam(sa.Roams)
 	if err := t.ipsec.AddChild(c); err != nil {
 		return nil, err
 	}

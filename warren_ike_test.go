@@ -69,3 +69,35 @@ func TestFirstPacketBringsUp(t *testing.T) {
 		t.Errorf("a packet does not bring it up again: %v", err)
 	}
 }
+
+// TestWhoIsFollowed: ESP from elsewhere moves a peer that is behind a NAT, and none for who is behind one (RFC 7296 section 2.23).
+func TestWhoIsFollowed(t *testing.T) {
+	network := sim.New(sim.Config{})
+	for _, port := range []uint16{500, 4500} {
+		behind := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port)
+		network.Rebind(behind, netip.AddrPortFrom(behind.Addr(), 10000+port))
+	}
+	e := startSites(t, network, ikeSite)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := e[0].Ping(ctx, netip.MustParseAddr("10.2.0.1")); err != nil {
+		t.Fatal(err)
+	}
+	of := func(i int) warren.TunnelStatus { return e[i].Status().Tunnels[0] }
+	network.Rebind(netip.MustParseAddrPort("192.0.2.1:4500"), netip.MustParseAddrPort("198.51.100.1:14500"))
+	if _, err := e[0].Ping(ctx, netip.MustParseAddr("10.2.0.1")); err != nil {
+		t.Fatal(err)
+	}
+	if at := of(1).Remote; at != netip.MustParseAddrPort("198.51.100.1:14500") {
+		t.Errorf("the peer behind a NAT is at %v", at)
+	}
+	was, heard := of(0).Remote, of(0).InPackets
+	network.Rebind(netip.MustParseAddrPort("192.0.2.2:4500"), netip.MustParseAddrPort("198.51.100.2:4500"))
+	short, done := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer done()
+	_, _ = e[1].Ping(short, netip.MustParseAddr("10.1.0.1")) // its answer goes where nobody is
+	eventually(t, "it is heard from elsewhere", 5*time.Second, func() bool { return of(0).InPackets > heard })
+	if at := of(0).Remote; at != was {
+		t.Errorf("from behind a NAT the peer is followed from %v to %v", was, at)
+	}
+}

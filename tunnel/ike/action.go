@@ -82,6 +82,8 @@ type ChildSA struct {
 	Encap bool
 	// BehindNAT: we are behind a NAT and have to send keepalives.
 	BehindNAT bool
+	// Roams: the peer, and not we, is behind a NAT, and ESP from elsewhere says where it is now (RFC 7296 section 2.23).
+	Roams bool
 	// ByUs: the exchange that made it was ours.
 	ByUs bool
 	// Soft and Hard are when it will be rekeyed and when it ends; zero for never.

@@ -85,7 +85,7 @@ func (c *child) announce(old *child, outbound bool) {
 	sa := c.sa
 	c.startLifetime()
 	c.announced = true
-	c.is.IKE, c.is.Encap, c.is.BehindNAT = sa.info(), sa.encap(), sa.nat.us
+	c.is.IKE, c.is.Encap, c.is.BehindNAT, c.is.Roams = sa.info(), sa.encap(), sa.nat.us, sa.roams()
 	if old == nil {
 		sa.e.emit(ChildUp{c.is})
 	} else {

@@ -49,6 +49,11 @@ func TestWhoIsFollowed(t *testing.T) {
 				p.up()
 				who, from := c.by(p)
 				sa, theirs := onlySA(t, who), onlySA(t, from)
+				for _, child := range who.sas {
+					if child.Roams != c.follows {
+						t.Errorf("of the child it is said that its peer roams: %v, want %v", child.Roams, c.follows)
+					}
+				}
 				was, elsewhere := sa.path, netip.MustParseAddrPort("198.51.100.77:4077")
 				if esp {
 					for in := range who.sas {

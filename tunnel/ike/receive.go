@@ -232,10 +232,13 @@ func (sa *ikeSA) heard(path Path) {
 	}
 }
 
+// roams says whether the peer is followed.
+func (sa *ikeSA) roams() bool { return sa.nat.them && !sa.nat.us }
+
 // moved follows a peer whose NAT mapping changed. Only who is not behind a NAT does so, and only with a peer that is (RFC 7296
 // section 2.23): else whoever forwards our peer's packets from elsewhere could lead us away from it.
 func (sa *ikeSA) moved(path Path) {
-	if path == sa.path || sa.state > established || sa.nat.us || !sa.nat.them {
+	if path == sa.path || sa.state > established || !sa.roams() {
 		return
 	}
 	from := sa.path

@@ -295,6 +295,14 @@ func TestPeerMovesOnlyWhenAuthentic(t *testing.T) {
 	}
 	h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, 2))
 	h[0].next(t)
+	// A peer that is not to be followed is heard from elsewhere, and stays where it is.
+	h[1].tunnel.SetRoam(false)
+	net.Rebind(h[0].underlay.Local(), netip.MustParseAddrPort("198.51.100.8:61234"))
+	h[0].inject(t, p)
+	h[1].next(t)
+	if got := h[1].tunnel.Path().Remote; got != now {
+		t.Fatalf("the peer is at %v, want it to stay at %v", got, now)
+	}
 }
 
 func TestPathMTUIsLearntWithinFloorsAndForgotten(t *testing.T) {

@@ -34,7 +34,8 @@ type Config struct {
 	// Keepalive is how long the path may be silent before a NAT keepalive is sent (RFC 3948 section 2.3); 0 for never.
 	// Only for UDP.
 	Keepalive time.Duration
-	// Roam lets an authenticated packet from another address move the peer there (RFC 7296 section 2.23).
+	// Roam lets an authenticated packet from another address move the peer there (RFC 7296 section 2.23), until SetRoam says
+	// otherwise.
 	Roam bool
 }
 
@@ -74,6 +75,7 @@ type Tunnel struct {
 
 	name string
 	cfg  Config
+	roam atomic.Bool
 	log  *slog.Logger
 
 	mu       sync.Mutex
@@ -121,6 +123,7 @@ type inChild struct {
 // NewTunnel returns a tunnel with no path and no SAs, which refuses all packets. index is what the data plane gave it.
 func (g *Gateway) NewTunnel(index uint32, cfg Config) *Tunnel {
 	t := &Tunnel{name: cfg.Name, index: index, df: cfg.DF, gw: g, cfg: cfg, log: g.log.With("tunnel", cfg.Name)}
+	t.roam.Store(cfg.Roam)
 	g.mu.Lock()
 	g.tunnels[t] = struct{}{}
 	g.mu.Unlock()
@@ -277,9 +280,12 @@ func (t *Tunnel) publish() {
 	t.recompute()
 }
 
+// SetRoam says from now on whether an authenticated packet from another address moves the peer there.
+func (t *Tunnel) SetRoam(roam bool) { t.roam.Store(roam) }
+
 // moved is told that an authenticated packet, the newest on its SA, came from another address than the peer's.
 func (t *Tunnel) moved(u dataplane.Underlay, from netip.AddrPort) {
-	if !t.cfg.Roam {
+	if !t.roam.Load() {
 		return
 	}
 	t.mu.Lock()
