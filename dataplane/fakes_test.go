@@ -21,9 +21,9 @@ type fakeTunnel struct {
 	sealed [][]byte
 }
 
-func (t *fakeTunnel) Name() string   { return t.name }
-func (t *fakeTunnel) InnerMTU() int  { return t.mtu }
-func (t *fakeTunnel) Touch(int) byte { return 0 }
+func (t *fakeTunnel) Name() string  { return t.name }
+func (t *fakeTunnel) InnerMTU() int { return t.mtu }
+func (t *fakeTunnel) Prefetch(int)  {}
 func (t *fakeTunnel) Seal(ctx *Ctx, pkts []packet.Packet) (refused int) {
 	var n, size uint64
 	for i := range pkts {

@@ -10,10 +10,10 @@ type Tunnel interface {
 	Name() string
 	// InnerMTU is the largest clear packet in bytes that fits now. It changes with the path's MTU.
 	InnerMTU() int
-	// Touch reads what Seal is going to read of the tunnel, without changing anything, in steps from 0 to TouchSteps-1: the
-	// tunnel itself, what it points to, and what that points to. A worker whose batch goes to many tunnels takes each step for all
-	// of them before the next, so that their cache misses overlap. The result means nothing.
-	Touch(step int) byte
+	// Prefetch asks for the memory that Seal is going to read of the tunnel, in steps from 0 to PrefetchSteps-1: the tunnel itself,
+	// what it points to, and what that points to. A worker whose batch goes to many tunnels calls it for those to come, one step
+	// some time after the other, so that it need not wait for their cache misses.
+	Prefetch(step int)
 	// Seal seals the packets whose Drop is none and appends the frames to ctx.Tx in order, one for each packet or each
 	// segment of a super-packet. In place where there is room: the bytes of what was sealed are spent afterwards. On
 	// those it refuses it sets Drop, leaves their bytes alone, and returns how many they are; it counts what it sealed.
@@ -21,8 +21,8 @@ type Tunnel interface {
 	Seal(ctx *Ctx, pkts []packet.Packet) (refused int)
 }
 
-// TouchSteps is how many steps Tunnel.Touch has.
-const TouchSteps = 3
+// PrefetchSteps is how many steps Tunnel.Prefetch has.
+const PrefetchSteps = 3
 
 // Opener is the inbound half of a kind of tunnel: it knows by a frame's first bytes which tunnel it belongs to.
 type Opener interface {

@@ -52,6 +52,15 @@ func (t *tunnelTable) get(index uint32) *tunnelEntry {
 	return e
 }
 
+// slot returns what stands where the index leads, without looking at it.
+func (t *tunnelTable) slot(index uint32) *tunnelEntry {
+	s, i := t.snapshot.Load(), int(index&maxSlot)
+	if s == nil || i >= len(*s) {
+		return nil
+	}
+	return (*s)[i].Load()
+}
+
 // set stores e in the index's slot, or with nil forgets what is there.
 func (t *tunnelTable) set(index uint32, e *tunnelEntry) {
 	s, i := t.snapshot.Load(), int(index&maxSlot)

@@ -28,17 +28,12 @@ func (w *worker) forward(v *VRF, from *portEntry, pkts []packet.Packet) {
 	if v.link && from == nil {
 		arriveAtPort(pkts, hops)
 	}
-	hi, near := sameHop(hops), len(hops)
-	if hi < len(hops) {
-		near = 0
-	}
+	w.upcoming.find(&w.plane.tunnels, w.ctx.Worker, hops)
 	for len(pkts) > 0 {
-		if near <= 0 {
-			near = w.touch(hops)
-		}
-		w.dispatch(hops[0], pkts[:hi])
-		pkts, hops, near = pkts[hi:], hops[hi:], near-hi
-		hi = sameHop(hops)
+		n := sameHop(hops)
+		w.upcoming.advance(w.ctx.Worker)
+		w.dispatch(hops[0], pkts[:n])
+		pkts, hops = pkts[n:], hops[n:]
 	}
 }
 
@@ -49,39 +44,6 @@ func sameHop(hops []fib.HopID) int {
 		n++
 	}
 	return n
-}
-
-// touch brings what the next tunnels of a batch are made of into the cache, where they are several, and returns for how many
-// packets it has done so: a packet for a tunnel that has sent nothing for a while meets some fifteen cold cache lines, many behind
-// each other, but those of several tunnels are independent, and the processor fetches them at once if it sees them close together.
-// It is not done for more tunnels than the first level of cache holds beside their packets.
-func (w *worker) touch(hops []fib.HopID) (packets int) {
-	n, last := 0, fib.HopID(0)
-	for ; packets < len(hops) && n < len(w.near); packets++ {
-		hop := hops[packets]
-		if hop == last {
-			continue
-		}
-		last = hop
-		if index, ok := HopTunnel(hop); ok {
-			if e := w.plane.tunnels.get(index); e != nil {
-				w.near[n] = e
-				n++
-			}
-		}
-	}
-	if n < fewTunnels {
-		return packets
-	}
-	for _, e := range w.near[:n] {
-		w.touched += e.tunnel.Touch(0) + byte(e.traffic[w.ctx.Worker].outPackets.Load())
-	}
-	for step := 1; step < TouchSteps; step++ {
-		for _, e := range w.near[:n] {
-			w.touched += e.tunnel.Touch(step)
-		}
-	}
-	return packets
 }
 
 // dispatch takes a run of packets with the same hop.

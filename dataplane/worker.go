@@ -6,12 +6,6 @@ import (
 	"github.com/warrenvpn/warren/routing/fib"
 )
 
-// How many tunnels of a batch are not worth touching beforehand, and how many are touched at once.
-const (
-	fewTunnels  = 4
-	nearTunnels = 16
-)
-
 // worker is one goroutine's state. Nothing in it is shared but the counters, which others may read.
 type worker struct {
 	plane *Plane
@@ -26,9 +20,7 @@ type worker struct {
 	counters *Counters
 	look     lookup
 	origin   origin
-	// near are the next tunnels of the batch in hand, touched is what touching them gave.
-	near    [nearTunnels]*tunnelEntry
-	touched byte
+	upcoming upcoming
 	// replies are the ICMP errors that the batch in hand earned. They are sent after it.
 	replies *replies
 	// offered says that the packets in hand have been on their way into the tunnel before.

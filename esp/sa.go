@@ -135,7 +135,9 @@ type Outbound struct {
 	bytes atomic.Uint64
 	// user is the worker that had its turn last, plus one.
 	user atomic.Int32
-	_    [28]byte
+	// shared is for how many turns more the SA counts as shared.
+	shared atomic.Int32
+	_      [24]byte
 }
 
 // NewOutbound returns an SA to seal with. The first sequence number is 1 (RFC 4303 section 2.2).
@@ -173,13 +175,24 @@ func (sa *Outbound) Carried(bytes uint64) { sa.bytes.Add(bytes) }
 // Bytes returns how many bytes were carried.
 func (sa *Outbound) Bytes() uint64 { return sa.bytes.Load() }
 
-// Turn notes that a worker is about to reserve numbers, and says whether another did so since its last turn.
+// sharedFor is how many turns of one worker in a row it takes until the SA is its own again: so many that the other, which may
+// only be waiting for a processor, would have had its turn.
+const sharedFor = 1024
+
+// Turn notes that a worker is about to reserve numbers, and says whether others have done so lately.
 func (sa *Outbound) Turn(worker int) (shared bool) {
-	if me := int32(worker) + 1; sa.user.Load() != me {
+	if me, last := int32(worker)+1, sa.user.Load(); last != me {
 		sa.user.Store(me)
-		return true
+		if last != 0 {
+			sa.shared.Store(sharedFor)
+		}
+		return last != 0
 	}
-	return false
+	left := sa.shared.Load()
+	if left > 0 {
+		sa.shared.Store(left - 1)
+	}
+	return left > 0
 }
 
 // IV returns the IV that an AEAD's next packet will carry, at least.

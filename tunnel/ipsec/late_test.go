@@ -19,11 +19,12 @@ type recorder struct {
 	frames  [][]byte
 	sizes   []int // of each Send
 	discard bool
+	raw     bool
 }
 
 func (r *recorder) Name() string                    { return "recorder" }
 func (r *recorder) Local() netip.AddrPort           { return netip.MustParseAddrPort("192.0.2.1:4500") }
-func (r *recorder) Encap() dataplane.Encap          { return dataplane.Encap{UDP: true} }
+func (r *recorder) Encap() dataplane.Encap          { return dataplane.Encap{UDP: !r.raw} }
 func (r *recorder) Receivers() []dataplane.Receiver { return nil }
 func (r *recorder) NewSender() dataplane.Sender     { return r }
 func (r *recorder) PathMTU(netip.Addr) (int, error) { return 1500, nil }
@@ -156,28 +157,42 @@ func (s *sharing) first(t *testing.T, ctx *dataplane.Ctx, n int) int {
 	return s.sent.sizes[from]
 }
 
+// alone has a worker seal until the SA counts as its own.
+func (s *sharing) alone(t *testing.T, ctx *dataplane.Ctx) {
+	t.Helper()
+	for range 1100 {
+		s.seal(t, ctx, 1)
+		ctx.Tx.Flush()
+	}
+}
+
 // TestShareOfASharedSA: while others use the SA a worker takes fewer numbers at once and lets those frames leave, fewer still if
 // frames turn out to be late by little, and more again after many that were in time.
 func TestShareOfASharedSA(t *testing.T) {
 	s := newSharing(t, esp.AES128GCM16, false)
+	s.seal(t, s.a, 1)
+	s.a.Tx.Flush()
 	s.seal(t, s.b, 1)
 	s.b.Tx.Flush()
-	if got := s.first(t, s.a, 64); got != 16 {
-		t.Errorf("%d frames left first, want 16", got)
+	if got := s.first(t, s.a, 64); got != 24 {
+		t.Errorf("%d frames left first, want 24", got)
 	}
-	s.seal(t, s.a, 1)
-	s.seal(t, s.b, 100) // late by little: too many workers
-	s.b.Tx.Flush()
-	s.a.Tx.Flush()
-	if got := s.first(t, s.a, 64); got != 8 {
-		t.Errorf("after late frames %d left first, want 8", got)
-	}
-	s.seal(t, s.a, 1)
-	s.seal(t, s.b, 1000) // late by much: a was not scheduled
-	s.b.Tx.Flush()
-	s.a.Tx.Flush()
-	if got := s.first(t, s.a, 64); got != 8 {
-		t.Errorf("after a pause %d frames left first, want 8 still", got)
+	for _, c := range []struct {
+		ahead, want int
+	}{
+		{1000, 24}, // late by much: a was not scheduled
+		{100, 12},  // late by little: too many workers
+	} {
+		s.alone(t, s.a)
+		s.seal(t, s.a, 1)
+		s.seal(t, s.b, c.ahead)
+		s.b.Tx.Flush()
+		s.a.Tx.Flush()
+		s.seal(t, s.b, 1)
+		s.b.Tx.Flush()
+		if got := s.first(t, s.a, 64); got != c.want {
+			t.Errorf("after frames that were late by %d, %d left first, want %d", c.ahead, got, c.want)
+		}
 	}
 	for range 300 {
 		s.seal(t, s.b, 1)
@@ -187,8 +202,8 @@ func TestShareOfASharedSA(t *testing.T) {
 	}
 	s.seal(t, s.b, 1)
 	s.b.Tx.Flush()
-	if got := s.first(t, s.a, 64); got != 16 {
-		t.Errorf("after many in time %d frames left first, want 16", got)
+	if got := s.first(t, s.a, 64); got != 24 {
+		t.Errorf("after many in time %d frames left first, want 24", got)
 	}
 	s.mustAllArrive(t)
 }
@@ -197,8 +212,10 @@ func TestShareOfASharedSA(t *testing.T) {
 // all of them.
 func TestSuperPacketOfASharedSA(t *testing.T) {
 	s := newSharing(t, esp.AES128GCM16, false)
-	s.seal(t, s.b, 1)
-	s.b.Tx.Flush()
+	for _, ctx := range []*dataplane.Ctx{s.a, s.b} {
+		s.seal(t, ctx, 1)
+		ctx.Tx.Flush()
+	}
 	s.sent.sizes = nil
 	o := wire.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1000, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
 	b := packet.NewBatch(128 << 10)
@@ -213,7 +230,26 @@ func TestSuperPacketOfASharedSA(t *testing.T) {
 		t.Fatalf("refused: %v", p.Drop)
 	}
 	s.a.Tx.Flush()
-	if want := []int{16, 24}; !slices.Equal(s.sent.sizes, want) {
+	if want := []int{24, 16}; !slices.Equal(s.sent.sizes, want) {
 		t.Errorf("frames left in parts of %v, want %v", s.sent.sizes, want)
 	}
+}
+
+// TestSharedSAOverIP: without UDP the frames of a shared SA leave one by one, those of an SA that one worker has for itself do not.
+func TestSharedSAOverIP(t *testing.T) {
+	s := newSharing(t, esp.AES128GCM16, false)
+	s.sent.raw = true
+	s.alone(t, s.a)
+	if got := s.first(t, s.a, 40); got != 40 {
+		t.Errorf("of a worker alone %d frames left first, want 40", got)
+	}
+	s.seal(t, s.b, 1)
+	s.b.Tx.Flush()
+	from := len(s.sent.sizes)
+	s.seal(t, s.a, 40)
+	s.a.Tx.Flush()
+	if got := s.sent.sizes[from:]; len(got) != 40 {
+		t.Errorf("40 frames left in parts of %v, want them one by one", got)
+	}
+	s.mustAllArrive(t)
 }

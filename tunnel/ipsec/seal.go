@@ -1,10 +1,13 @@
 package ipsec
 
 import (
+	"unsafe"
+
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/internal/prefetch"
 )
 
 // The way of clear packets into frames, in the order of the functions of this file:
@@ -44,12 +47,15 @@ type sealing struct {
 	run    esp.Run
 	first  uint64
 	shared bool
+	// single: frames of a shared SA leave one by one. IP has no call that sends many at once, as UDP has: a worker that has to
+	// wait within its call would come late with all the rest.
+	single bool
 }
 
 // Seal implements dataplane.Tunnel.
 func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 	out, path := t.out.Load(), t.path.Load()
-	if out == nil || len(out.children) == 0 || path == nil {
+	if out == nil || out.first.sa == nil || path == nil {
 		r := packet.NoSA
 		if path == nil {
 			r = packet.PeerUnknown
@@ -85,23 +91,23 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 	return refused
 }
 
-// Touch implements dataplane.Tunnel, for the first child SA: most tunnels have no other.
-func (t *Tunnel) Touch(step int) (sum byte) {
+// Prefetch implements dataplane.Tunnel, for the first child SA: most tunnels have no other.
+func (t *Tunnel) Prefetch(step int) {
 	if step == 0 {
-		return byte(t.outer.Load())
+		prefetch.Span(unsafe.Pointer(t), unsafe.Offsetof(t.name))
+		return
 	}
 	out, path := t.out.Load(), t.path.Load()
 	if out == nil || path == nil {
-		return 0
+		return
 	}
-	c := &out.first
-	switch {
-	case step == 1:
-		return byte(c.header) + byte(path.Remote.Port())
-	case c.sa != nil:
-		return c.sa.Touch() + c.keys.Touch()
+	if step == 1 {
+		prefetch.Span(unsafe.Pointer(out), unsafe.Offsetof(out.children))
+		prefetch.Of(path)
+	} else if c := &out.first; c.sa != nil {
+		prefetch.Of(c.sa)
+		c.keys.Prefetch()
 	}
-	return 0
 }
 
 // choose returns the first child whose selectors cover the packet.
@@ -130,9 +136,9 @@ func refuse(pkts []packet.Packet, r packet.Reason) int {
 // ESP), so that it does no harm where a worker is descheduled between sealing and sending.
 const (
 	reserveAlone  = 32
-	reserveShared = 16
+	reserveShared = 24
 	reserveLeast  = 4
-	staleAfter    = 80
+	staleAfter    = 96
 )
 
 // sealRun seals packets with one SA.
@@ -171,26 +177,37 @@ func (s *sealing) begin() bool {
 	n := reserveAlone
 	if s.shared = s.child.sa.Turn(s.ctx.Worker); s.shared {
 		n = int(s.child.share.Load())
+		s.single = !s.path.Underlay.Encap().UDP
 	}
 	s.run = s.child.sa.Reserve(max(1, min(n, s.ahead)))
 	s.first = s.run.First()
 	return s.run.Left() > 0
 }
 
-// end hands the frames that have been numbered to the data plane. They leave with the batch, or where other workers use the SA
+// hand hands the frames that have been numbered to the data plane. They leave with the batch, or where other workers use the SA
 // at the same time, now.
-func (s *sealing) end() {
+func (s *sealing) hand() {
 	n := int(s.run.First() - s.first)
-	if n > 0 {
-		s.ctx.Tx.Numbered(s.child, n, s.first)
+	if n == 0 {
+		return
 	}
+	s.ctx.Tx.Numbered(s.child, n, s.first)
+	s.first = s.run.First()
+	s.ahead -= n
+	if s.shared {
+		s.ctx.Tx.Flush()
+	}
+}
+
+// end hands over what there is and gives back the numbers that were not used.
+func (s *sealing) end() {
+	s.hand()
 	s.run.End()
 	s.run, s.first = esp.Run{}, 0
-	s.ahead -= n
-	if n > 0 && s.shared {
-		s.ctx.Tx.Flush()
+	if s.shared {
 		s.regain()
 	}
+	s.shared, s.single = false, false
 }
 
 // manyTimely is after how many runs of one worker that all left in time larger ones are tried again.
@@ -304,4 +321,7 @@ func (s *sealing) frame(b []byte, p *packet.Packet) {
 		df = false
 	}
 	s.ctx.Tx.Append(dataplane.Frame{Data: b, Path: s.path, TOS: p.Info.TOS, DF: df, Tunnel: s.t.index})
+	if s.single {
+		s.hand()
+	}
 }

@@ -105,7 +105,7 @@ type outChild struct {
 	match  *matcher
 	gw     *Gateway
 	header int32
-	// keys are those of sa, here so that they can be touched as soon as it.
+	// keys are those of sa, here so that they can be asked for as soon as it.
 	keys esp.Keys
 	// share is how many numbers a worker takes at once while others use the SA too.
 	share atomic.Int32

@@ -1,9 +1,12 @@
 package wireguard
 
 import (
+	"unsafe"
+
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/prefetch"
 )
 
 // The way of clear packets into frames, in the order of the functions of this file:
@@ -70,19 +73,18 @@ func (p *Peer) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 	return refused
 }
 
-// Touch implements dataplane.Tunnel. A key of ChaCha20-Poly1305 is one cache line, and nothing is derived from it beforehand.
-func (p *Peer) Touch(step int) byte {
+// Prefetch implements dataplane.Tunnel. A key of ChaCha20-Poly1305 is one cache line, and nothing is derived from it beforehand.
+func (p *Peer) Prefetch(step int) {
 	if step == 0 {
-		return byte(p.outer.Load()) + byte(p.noted.Load())
+		prefetch.Span(unsafe.Pointer(p), unsafe.Offsetof(p.name))
+		return
 	}
 	kp, path := p.current.Load(), p.path.Load()
-	switch {
-	case kp == nil || path == nil:
-		return 0
-	case step == 1:
-		return byte(kp.remote) + byte(path.Remote.Port())
+	if step > 1 || kp == nil || path == nil {
+		return
 	}
-	return byte(kp.next.Load())
+	prefetch.Span(unsafe.Pointer(kp), unsafe.Offsetof(kp.in))
+	prefetch.Of(path)
 }
 
 // refuse sets the reason on all packets that have none and returns how many have one.

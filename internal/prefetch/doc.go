@@ -1,0 +1,11 @@
+// Package prefetch asks the processor to bring memory into its cache before it is read, which the language has no word for.
+//
+// A load that misses the cache holds up what comes behind it: some hundred instructions later the processor stands still. A
+// prefetch does not, so that the misses of packets to come pass while packets in hand are encrypted. Reading a byte of each line
+// in advance instead was tried: it hid the latency of one line behind that of others, and cost 10 ns a line all the same. With
+// 10,000 tunnels and a packet of 1400 bytes for each in turn that was 1.6 to 1.75 times what one tunnel takes.
+//
+// Reading order: prefetch.go; the rest is one instruction for each architecture, and nothing where it has no such instruction.
+//
+// There is no state: anybody may call at any time, with memory of any kind. What is asked for is only a hint.
+package prefetch
