@@ -28,13 +28,17 @@ func (w *worker) forward(v *VRF, from *portEntry, pkts []packet.Packet) {
 	if v.link && from == nil {
 		arriveAtPort(pkts, hops)
 	}
-	w.upcoming.find(&w.plane.tunnels, w.ctx.Worker, hops)
+	n := sameHop(hops)
+	if n < len(hops) {
+		w.upcoming.find(&w.plane.tunnels, w.ctx.Worker, hops)
+	}
 	for len(pkts) > 0 {
-		n := sameHop(hops)
 		w.upcoming.advance(w.ctx.Worker)
 		w.dispatch(hops[0], pkts[:n])
 		pkts, hops = pkts[n:], hops[n:]
+		n = sameHop(hops)
 	}
+	w.upcoming.n = 0
 }
 
 // sameHop returns how many packets at the front have the same hop.
