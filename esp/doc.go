@@ -3,7 +3,7 @@
 //
 // Reading order: suite.go (what can be negotiated, and its sizes), sa.go (an SA's configuration and its two halves), seal.go
 // and open.go (the packet path), window.go (the replay window), cbc.go (the older suites), table.go (from SPI to SA),
-// ivstate.go (IVs of keys that outlive the process).
+// ivstate.go (IVs of keys that outlive the process), prefetch.go (keys that are about to be used).
 //
 //	 0                   8                 8+iv                                    end-icv
 //	┌───────────────────┬─────────────────┬──────────────┬──────────────────────┬──────┐

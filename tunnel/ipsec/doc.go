@@ -11,6 +11,11 @@
 // tunnel (static configuration, IKE) calls the methods of Gateway and Tunnel from any goroutine; they take the tunnel's
 // mutex and publish. What workers share and write is inside esp: a sequence counter, a replay window.
 //
+// Workers that seal with one SA at the same time take few numbers at once (seal.go). Peers whose window is 128, as that of
+// strongSwan's own ESP, then lose next to nothing when a worker has to wait for a processor. What was measured with eight flows
+// on two busy processors: 3 % came late over IP while a worker that had been alone for 16 turns counted as alone, 1 % with that
+// mended, 0.03 % since frames of a shared SA leave one by one; over UDP, where one call sends all, 0.03 % at most.
+//
 // # RFC coverage
 //
 // RFC 4301: section 5.1 (outbound: the first child whose selectors match; none: the packet is discarded), 5.2 (inbound:
