@@ -165,8 +165,7 @@ func (s *site) openOutside(e *Engine) error {
 	if err := s.keying.openSockets(e.network); err != nil {
 		return err
 	}
-	early := s.gateway.Early()
-	return s.addUnderlay(early, early)
+	return s.addUnderlay(s.gateway.Early(), s.gateway)
 }
 
 // openVRFs opens the routing domains and their ports.

@@ -37,8 +37,12 @@ func (n *inbound) run() error {
 // walk takes the datagrams of one receive to the end. The clear packets stand in the receiver's buffers, which are good
 // until the next Recv.
 func (n *inbound) walk(trains []Train) {
+	u := n.underlay
+	if n.rx.Via != nil {
+		u = n.rx.Via
+	}
 	if ts := n.plane.tunnels.taps.Load(); ts != nil {
-		ts.received(n.ctx.Worker, n.underlay, n.opener, trains)
+		ts.received(n.ctx.Worker, u, n.opener, trains)
 	}
 	for i := range trains {
 		t := &trains[i]
@@ -49,7 +53,7 @@ func (n *inbound) walk(trains []Train) {
 		if n.clear.Room() < t.Count() {
 			n.deliver()
 		}
-		n.opener.Open(&n.ctx, n.underlay, t, &n.clear)
+		n.opener.Open(&n.ctx, u, t, &n.clear)
 	}
 	n.deliver()
 }

@@ -22,6 +22,9 @@ type ownFrames struct {
 }
 
 func (o *ownFrames) add(u Underlay) {
+	if !u.Local().IsValid() {
+		return // nothing leaves by it
+	}
 	if !u.Encap().UDP {
 		o.raw.Store(true)
 		return

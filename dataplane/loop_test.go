@@ -76,3 +76,29 @@ func TestLoopInPieces(t *testing.T) {
 		}
 	}
 }
+
+// from is an underlay that frames leave from.
+type from struct {
+	Underlay
+	local netip.AddrPort
+}
+
+func (f from) Local() netip.AddrPort { return f.local }
+func (from) Encap() Encap            { return Encap{UDP: true} }
+
+// TestLoopKnowsPortsOfUnderlaysAlone: an underlay by which nothing leaves makes no packet of others one of our frames, such as one
+// from port 0.
+func TestLoopKnowsPortsOfUnderlaysAlone(t *testing.T) {
+	var own ownFrames
+	peer := netip.MustParseAddrPort("192.0.2.2:4500")
+	own.peers.Move(netip.AddrPort{}, peer)
+	own.add(from{})
+	own.add(from{local: netip.MustParseAddrPort("192.0.2.1:4500")})
+	for port, want := range map[uint16]bool{0: false, 4500: true} {
+		info := wire.Info{Version: 4, Proto: wire.ProtoUDP, SrcPort: port, DstPort: peer.Port()}
+		info.Dst = wire.KeyOf(peer.Addr())
+		if got := own.is(&info); got != want {
+			t.Errorf("from port %d: ours is %v, want %v", port, got, want)
+		}
+	}
+}

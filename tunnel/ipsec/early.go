@@ -20,11 +20,10 @@ const (
 
 // Early keeps datagrams that come for an SPI which was allocated and whose SA is not installed yet: a peer that answers IKE_AUTH may
 // send at once, and what it sends may come before the answer does, or be found sooner. When the SA is there they are received again,
-// and those of an SPI that was given back are dropped then. Add it to the data plane as an underlay and as the opener of that.
+// and those of an SPI that was given back are dropped then. Add it to the data plane as an underlay whose opener is the gateway.
 //
 // Who does not know an SPI that is expected, which no one has sent yet, has nothing kept; so much is kept for each, and for all.
 type Early struct {
-	g *Gateway
 	// on says that somebody receives again.
 	on   atomic.Bool
 	size atomic.Int64
@@ -35,9 +34,6 @@ type Early struct {
 	wake   chan struct{} // has room for one
 	closed chan struct{}
 	once   sync.Once
-
-	// now is what the worker has in hand.
-	now earlyDatagram
 }
 
 // expected is an SPI without an SA.
@@ -59,8 +55,8 @@ func (g *Gateway) Early() *Early {
 	return g.early
 }
 
-func newEarly(g *Gateway) *Early {
-	return &Early{g: g, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+func newEarly() *Early {
+	return &Early{wake: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
 // expect begins to keep datagrams for an SPI, arrived ends it.
@@ -121,19 +117,20 @@ func (e *Early) again(all ...earlyDatagram) {
 	}
 }
 
-// Recv implements dataplane.Receiver: one datagram at a time.
+// Recv implements dataplane.Receiver: one datagram at a time, as if it came now where it came first.
 func (e *Early) Recv(rx *dataplane.Rx) error {
 	rx.Reset()
 	for {
 		e.mu.Lock()
 		if len(e.ready) > 0 {
-			e.now, e.ready = e.ready[0], e.ready[1:]
+			one := e.ready[0]
+			e.ready = e.ready[1:]
 			e.mu.Unlock()
-			e.size.Add(-int64(len(e.now.train.Data)))
-			rx.Trains = append(rx.Trains, e.now.train)
+			e.size.Add(-int64(len(one.train.Data)))
+			rx.Trains, rx.Via = append(rx.Trains, one.train), one.u
 			return nil
 		}
-		e.ready, e.now = nil, earlyDatagram{}
+		e.ready = nil
 		e.mu.Unlock()
 		select {
 		case <-e.closed:
@@ -142,14 +139,6 @@ func (e *Early) Recv(rx *dataplane.Rx) error {
 		}
 	}
 }
-
-// Open implements dataplane.Opener, as if the datagram came where it came first.
-func (e *Early) Open(ctx *dataplane.Ctx, _ dataplane.Underlay, tr *dataplane.Train, out *packet.Batch) {
-	e.g.Open(ctx, e.now.u, tr, out)
-}
-
-// PathError implements dataplane.Opener: nothing was sent here.
-func (e *Early) PathError(dataplane.Underlay, *dataplane.PathError) {}
 
 // Name implements dataplane.Underlay, and what follows too. Nothing leaves by it.
 func (e *Early) Name() string { return "early" }

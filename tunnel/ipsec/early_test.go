@@ -2,8 +2,11 @@ package ipsec_test
 
 import (
 	"bytes"
+	"maps"
+	"sync"
 	"testing"
 
+	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
@@ -12,8 +15,7 @@ import (
 // early has the second of two hosts expect an SPI by which the first sends already, and returns it and the child to install.
 func early(t *testing.T, h [2]*host) (uint32, *ipsec.Child) {
 	t.Helper()
-	e := h[1].gateway.Early()
-	if err := h[1].plane.AddUnderlay(e, e); err != nil {
+	if err := h[1].plane.AddUnderlay(h[1].gateway.Early(), h[1].gateway); err != nil {
 		t.Fatal(err)
 	}
 	spi, err := h[1].gateway.AllocateSPI(1, 0)
@@ -41,8 +43,23 @@ func early(t *testing.T, h [2]*host) (uint32, *ipsec.Child) {
 	return spi, there
 }
 
+// byUnderlay counts the datagrams that it is shown by where they came.
+type byUnderlay struct {
+	dataplane.Tap
+	mu sync.Mutex
+	by map[dataplane.Underlay]int
+}
+
+func (*byUnderlay) Clear(int, bool, []packet.Packet) {}
+
+func (b *byUnderlay) Received(_ int, u dataplane.Underlay, t dataplane.Train) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.by[u] += t.Count()
+}
+
 // TestEarly: what comes before its SA is there comes out when that is, so many datagrams at most, and says where the peer
-// is; what comes then goes on as ever.
+// is; who captures the tunnel sees it as if it came now. What comes then goes on as ever.
 func TestEarly(t *testing.T) {
 	_, h := pair(t, setup{cfg: ipsec.Config{Roam: true}})
 	_, child := early(t, h)
@@ -54,6 +71,8 @@ func TestEarly(t *testing.T) {
 	}
 	packets(0, 20)
 	h[1].dropped(t, packet.UnknownSPI, 4)
+	tap := &byUnderlay{by: map[dataplane.Underlay]int{}}
+	h[1].plane.AddTap(h[1].index, tap)
 	if err := h[1].tunnel.AddChild(child); err != nil {
 		t.Fatal(err)
 	}
@@ -66,9 +85,15 @@ func TestEarly(t *testing.T) {
 			t.Errorf("packet %d did not come out", i)
 		}
 	}
+	tap.mu.Lock()
+	defer tap.mu.Unlock()
+	if want := map[dataplane.Underlay]int{h[1].underlay: 16}; !maps.Equal(tap.by, want) {
+		t.Errorf("captured by underlay: %v, want %v", tap.by, want)
+	}
 	if p := h[1].tunnel.Path(); p == nil || p.Underlay != h[1].underlay {
 		t.Errorf("the peer is reached by %+v", p)
 	}
+	h[1].plane.RemoveTap(h[1].index, tap)
 	packets(20, 1)
 	if got := h[1].next(t); !bytes.Equal(got, ip("10.1.0.5", "10.2.0.5", 100, 20)) {
 		t.Errorf("%x came out", got)

@@ -49,7 +49,7 @@ type Options struct {
 // NewGateway returns a gateway without tunnels.
 func NewGateway(o Options) *Gateway {
 	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, control: o.Control, tunnels: map[*Tunnel]struct{}{}}
-	g.early = newEarly(g)
+	g.early = newEarly()
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
