@@ -63,19 +63,20 @@ type birdProcess struct {
 	proc   *lab.Process
 }
 
-func (b *birdProcess) start(ctx context.Context) {
+func (b *birdProcess) start(ctx context.Context, args ...string) {
 	b.l.t.Helper()
 	var err error
-	if b.BIRD, err = b.l.host.StartBIRD(ctx, b.config); err != nil {
+	if b.BIRD, err = b.l.host.StartBIRD(ctx, b.config, args...); err != nil {
 		b.l.t.Fatal(err)
 	}
 	b.proc = b.Process
 }
 
-func newRelay(ctx context.Context, t *testing.T) *relay {
+// newRelay starts warren. The BIRDs are not started.
+func newRelay(ctx context.Context, t *testing.T, config string) *relay {
 	t.Helper()
 	r := &relay{lan: newLAN(t, build(t), overIPv4, lab.BIRDPrograms...)}
-	if err := os.WriteFile(r.conf, fmt.Appendf(nil, relayConfig, r.host.Namespace), 0o600); err != nil {
+	if err := os.WriteFile(r.conf, fmt.Appendf(nil, config, r.host.Namespace), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// Also on the loopback device, so that both can bind to theirs while warren's device is not there.
@@ -85,15 +86,8 @@ func newRelay(ctx context.Context, t *testing.T) *relay {
 		}
 	}
 	r.start(ctx)
-	routes := filepath.Join(r.lab.Dir(), "routes.conf")
-	if err := writeTable(routes); err != nil {
-		t.Fatal(err)
-	}
-	bird := func(address, more string, as int) *birdProcess {
-		return &birdProcess{l: r.lan, config: fmt.Sprintf(relayBIRD, address, more, as)}
-	}
-	r.sender = bird("10.77.0.1", fmt.Sprintf("include %q;", routes), 65001)
-	r.taker = bird("10.77.0.3", "", 65003)
+	r.sender = &birdProcess{l: r.lan}
+	r.taker = &birdProcess{l: r.lan, config: fmt.Sprintf(relayBIRD, "10.77.0.3", "", 65003)}
 	return r
 }
 
@@ -189,7 +183,12 @@ func TestTableIsInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	r := newRelay(ctx, t)
+	r := newRelay(ctx, t, relayConfig)
+	routes := filepath.Join(r.lab.Dir(), "routes.conf")
+	if err := writeTable(routes); err != nil {
+		t.Fatal(err)
+	}
+	r.sender.config = fmt.Sprintf(relayBIRD, "10.77.0.1", fmt.Sprintf("include %q;", routes), 65001)
 	r.taker.start(ctx)
 	r.sender.start(ctx)
 	received := func() (int, error) { n, err := r.neighbor(ctx, "sender"); return n.PrefixesIn, err }

@@ -22,8 +22,9 @@ type BIRD struct {
 	socket string
 }
 
-// StartBIRD starts BIRD on the host with a configuration in its language, and returns when it answers.
-func (h *Host) StartBIRD(ctx context.Context, conf string) (*BIRD, error) {
+// StartBIRD starts BIRD on the host with a configuration in its language and more arguments for its command line, and returns when
+// it answers.
+func (h *Host) StartBIRD(ctx context.Context, conf string, args ...string) (*BIRD, error) {
 	dir, err := os.MkdirTemp(h.lab.dir, h.Name+"-bird-")
 	if err != nil {
 		return nil, fmt.Errorf("make BIRD's directory: %w", err)
@@ -33,7 +34,7 @@ func (h *Host) StartBIRD(ctx context.Context, conf string) (*BIRD, error) {
 		return nil, fmt.Errorf("write BIRD's configuration: %w", err)
 	}
 	b := &BIRD{host: h, socket: filepath.Join(dir, "bird.ctl")}
-	if b.Process, err = h.Start("bird", "-f", "-c", path, "-s", b.socket, "-P", filepath.Join(dir, "bird.pid")); err != nil {
+	if b.Process, err = h.Start("bird", append([]string{"-f", "-c", path, "-s", b.socket, "-P", filepath.Join(dir, "bird.pid")}, args...)...); err != nil {
 		return nil, err
 	}
 	return b, b.Wait(ctx, "BIRD to answer", func() error {
