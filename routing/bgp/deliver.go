@@ -17,8 +17,8 @@ type Table interface {
 	Update(s *Session, routes []Route) Counts
 	// EndOfRIB says that the neighbour has announced all it has of a family.
 	EndOfRIB(s *Session, f message.Family)
-	// Sweep removes what is still stale of the peer and family.
-	Sweep(peer *route.Peer, f message.Family)
+	// Sweep removes what is still stale of the peer and family. It returns what Update does.
+	Sweep(peer *route.Peer, f message.Family) Counts
 	// Down ends a session: what the peer announced of the families in stale becomes stale, all else is removed.
 	Down(s *Session, stale message.Families, why error)
 }
@@ -87,7 +87,7 @@ func (p *peer) deliverer() {
 		case deliverEndOfRIB:
 			t.EndOfRIB(d.session, d.family)
 		case deliverSweep:
-			t.Sweep(d.peer, d.family)
+			p.tellHeld(t.Sweep(d.peer, d.family))
 		case deliverDown:
 			t.Down(d.session, d.stale, d.why)
 			p.tellHeld(Counts{})

@@ -66,7 +66,7 @@ func (c *countingTable) Update(s *Session, routes []Route) Counts {
 }
 
 func (c *countingTable) EndOfRIB(*Session, message.Family)              {}
-func (c *countingTable) Sweep(*route.Peer, message.Family)              {}
+func (c *countingTable) Sweep(*route.Peer, message.Family) Counts       { return Counts{} }
 func (c *countingTable) Down(s *Session, _ message.Families, why error) {}
 
 func cpuTime() time.Duration {

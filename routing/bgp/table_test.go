@@ -64,6 +64,10 @@ func (m *memTable) Update(s *Session, routes []Route) (c Counts) {
 			table[r.Prefix] = memRoute{attrs: r.Attrs}
 		}
 	}
+	return countsOf(table)
+}
+
+func countsOf(table map[netip.Prefix]memRoute) (c Counts) {
 	for p := range table {
 		if p.Addr().Is4() {
 			c.IPv4++
@@ -80,13 +84,14 @@ func (m *memTable) EndOfRIB(s *Session, f message.Family) {
 	m.log = append(m.log, fmt.Sprintf("end of %v", f))
 }
 
-func (m *memTable) Sweep(peer *route.Peer, f message.Family) {
+func (m *memTable) Sweep(peer *route.Peer, f message.Family) Counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	maps.DeleteFunc(m.routes[peer.Name], func(p netip.Prefix, r memRoute) bool {
 		return r.stale && message.FamilyOf(p.Addr()) == f
 	})
 	m.log = append(m.log, fmt.Sprintf("sweep %v", f))
+	return countsOf(m.routes[peer.Name])
 }
 
 func (m *memTable) Down(s *Session, stale message.Families, why error) {

@@ -246,11 +246,15 @@ func (r *Router) EndOfRIB(bs *bgp.Session, f message.Family) {
 }
 
 // Sweep implements bgp.Table.
-func (r *Router) Sweep(peer *route.Peer, f message.Family) {
+func (r *Router) Sweep(peer *route.Peer, f message.Family) bgp.Counts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rib.SweepStale(peer, families(f))
 	r.flush()
+	if n := r.neighbors[peer.Name]; n != nil && n.peer == peer {
+		return n.counts(r)
+	}
+	return bgp.Counts{}
 }
 
 // Down implements bgp.Table.

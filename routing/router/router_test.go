@@ -201,7 +201,9 @@ func TestGracefulRestart(t *testing.T) {
 	w.forwards("10.1.0.0/16", "1")
 	w.Sweep(h.Peer, message.IPv6Unicast)
 	w.forwards("10.1.0.0/16", "1")
-	w.Sweep(h.Peer, message.IPv4Unicast)
+	if c := w.Sweep(h.Peer, message.IPv4Unicast); c.IPv4 != 1 || c.IPv6 != 0 {
+		t.Errorf("counts %+v after the sweep", c)
+	}
 	w.forwards("10.1.0.0/16", "")
 	w.forwards("10.2.0.0/16", "1")
 
