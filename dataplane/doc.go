@@ -17,8 +17,8 @@
 //
 // packet (who owns which bytes), wire (the parser), port.go, underlay.go and tunnel.go (the interfaces), outbound.go and
 // inbound.go (a worker's two ways), walk.go (what they share), upcoming.go (cold tunnels), replies.go (the ICMP errors that a
-// router owes), tx.go (frames on their way out), loop.go (our own frames coming back), then the cold side: plane.go (life of a plane),
-// vrf.go, hop.go and tunnels.go (what routes lead to), tap.go (copies for who captures a tunnel), counters.go.
+// router owes), tx.go (frames on their way out), loop.go (our own frames coming back), then the cold side: plane.go (life of a
+// plane), vrf.go, hop.go and tunnels.go (what routes lead to), tap.go (copies for who captures a tunnel), counters.go.
 //
 // # What is owned, what is shared
 //
