@@ -107,7 +107,7 @@ func TestFollowersCatchUp(t *testing.T) {
 	if len(want) < 500 || !maps.Equal(first, want) || !maps.Equal(second, want) {
 		t.Errorf("of %d prefixes the followers know %d and %d, or other winners", len(want), len(first), len(second))
 	}
-	for p, all := range table.All() {
+	for p, all := range table.All(nil) {
 		if best := all[0]; want[p][:2] != fmt.Sprint(best.Peer.Name, best.Metric) {
 			t.Errorf("%v: scan says %s, All says %s%d", p, want[p], best.Peer.Name, best.Metric)
 		}

@@ -107,13 +107,23 @@ func (w *world) step(t *Table, m *model) string {
 // check compares all that the table says with the model.
 func (w *world) check(t *Table, m *model) error {
 	seen := 0
-	for p, all := range t.All() {
+	for p, all := range t.All(nil) {
 		if seen++; !slices.ContainsFunc(all, func(Candidate) bool { return true }) || len(all) != len(m.offers[p]) {
 			return fmt.Errorf("All gives %d paths to %v, want %d", len(all), p, len(m.offers[p]))
 		}
 	}
 	if seen != len(m.offers) || t.Len() != len(m.offers) {
 		return fmt.Errorf("All gives %d prefixes, Len %d, want %d", seen, t.Len(), len(m.offers))
+	}
+	only := w.prefixes[0]
+	for p := range t.All(func(p netip.Prefix) bool { return p == only }) {
+		if p != only {
+			return fmt.Errorf("All gives %v where %v is asked for", p, only)
+		}
+		seen--
+	}
+	if _, there := m.offers[only]; there != (seen < len(m.offers)) {
+		return fmt.Errorf("All gives %v: %v, want %v", only, !there, there)
 	}
 	for _, p := range w.prefixes {
 		want := m.winners(p)

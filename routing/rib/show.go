@@ -84,12 +84,13 @@ func (t *Table) Lookup(a netip.Addr) (netip.Prefix, []route.Path, bool) {
 	return netip.Prefix{}, nil, false
 }
 
-// All returns every prefix with its paths, sorted. The table must not be changed meanwhile.
-func (t *Table) All() iter.Seq2[netip.Prefix, []Candidate] {
+// All returns the prefixes that keep lets through with their paths, sorted. Nil lets all through; the fewer it does, the less there
+// is to sort. The table must not be changed meanwhile.
+func (t *Table) All(keep func(netip.Prefix) bool) iter.Seq2[netip.Prefix, []Candidate] {
 	return func(yield func(netip.Prefix, []Candidate) bool) {
-		ids := make([]uint32, 0, t.live)
+		var ids []uint32
 		for id := range t.slab.used {
-			if t.slab.at(id).len() > 0 {
+			if e := t.slab.at(id); e.len() > 0 && (keep == nil || keep(e.prefix())) {
 				ids = append(ids, id)
 			}
 		}

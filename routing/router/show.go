@@ -18,10 +18,8 @@ func (r *Router) Entries(keep func(netip.Prefix) bool) []Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []Entry
-	for p, cs := range r.rib.All() {
-		if keep == nil || keep(p) {
-			all = append(all, Entry{p, cs})
-		}
+	for p, cs := range r.rib.All(keep) {
+		all = append(all, Entry{p, cs})
 	}
 	return all
 }
