@@ -4,7 +4,7 @@ GO ?= go
 # Tools are run by version and never enter go.mod, so that who imports warren does not inherit them.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
-TESTTIMEOUT ?= 12m
+TESTTIMEOUT ?= 15m
 
 .DEFAULT_GOAL := help
 .PHONY: help build test peers vet fmt staticcheck race unit fuzz bench bench-ratios bench-peers bench-ike bench-table clean
