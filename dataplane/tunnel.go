@@ -16,7 +16,8 @@ type Tunnel interface {
 	Prefetch(step int)
 	// Seal seals the packets whose Drop is none and appends the frames to ctx.Tx in order, one for each packet or each
 	// segment of a super-packet. In place where there is room: the bytes of what was sealed are spent afterwards. On
-	// those it refuses it sets Drop, leaves their bytes alone, and returns how many they are; it counts what it sealed.
+	// those it refuses it sets Drop, leaves their bytes alone, and returns how many they are; it counts what it sealed. Only of a
+	// super-packet in whose middle the sequence numbers end some segments leave, and the rest is refused.
 	// The worker has parsed the packets and seen that they fit.
 	Seal(ctx *Ctx, pkts []packet.Packet) (refused int)
 }

@@ -224,3 +224,41 @@ func TestWindowMovesOnlyAfterICV(t *testing.T) {
 		}
 	}
 }
+
+// TestExtend: numbers that come in order are recorded as if each came alone, whatever came before and after them, for windows of
+// every size.
+func TestExtend(t *testing.T) {
+	for _, size := range windowSizes {
+		seed := rand.Uint64()
+		r := rand.New(rand.NewPCG(seed, uint64(size)))
+		fast, alone := newWindow(size), newWindow(size)
+		for i := range 3000 {
+			n := uint64(r.IntN(130))
+			if i%50 == 0 {
+				n = uint64(r.IntN(20000))
+			}
+			fast.extend(n)
+			for range n {
+				if v, newest := alone.commit(alone.top + 1); v != OK || !newest {
+					t.Fatalf("seed %d, window %d: %v", seed, size, v)
+				}
+			}
+			for range r.IntN(4) {
+				seq := step(r, alone.top, alone.size)
+				if fast.check(seq) != OK {
+					continue
+				}
+				fast.commit(seq)
+				alone.commit(seq)
+			}
+			if fast.top != alone.top {
+				t.Fatalf("seed %d, window %d: the top is %d, want %d", seed, size, fast.top, alone.top)
+			}
+			for back := range uint64(min(size+70, 400)) {
+				if seq := alone.top - min(alone.top, back); fast.check(seq) != alone.check(seq) {
+					t.Fatalf("seed %d, window %d, top %d: %d is %v, want %v", seed, size, alone.top, seq, fast.check(seq), alone.check(seq))
+				}
+			}
+		}
+	}
+}

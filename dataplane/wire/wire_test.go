@@ -421,10 +421,15 @@ func FuzzParse(f *testing.F) {
 	f.Add(build(f, true, &layers.UDP{}, []byte("x"), nil), false)
 	f.Add([]byte{0x60, 0, 0, 0, 0, 16, 0, 64}, true)
 	dst := make([]byte, wire.MaxICMP)
+	f.Add(append(build(f, false, &layers.UDP{}, []byte("x"), nil), "what is no longer the packet"...), false)
+	f.Add(append(build(f, true, &layers.UDP{}, []byte("x"), nil), "what is no longer the packet"...), false)
 	f.Fuzz(func(t *testing.T, b []byte, super bool) {
 		var info wire.Info
 		if wire.Parse(b, &info, super) != wire.OK {
 			return
+		}
+		if n := wire.Length(b); !super && int(info.Len) != n || super && int(info.Len) != len(b) {
+			t.Fatalf("a length of %d, where the header says %d and there are %d bytes", info.Len, n, len(b))
 		}
 		if n := wire.Length(b); !super && n > len(b) || int(info.HdrLen) > len(b) {
 			t.Fatalf("accepted %d bytes of %d, header %d", n, len(b), info.HdrLen)

@@ -15,6 +15,7 @@ import (
 //	Seal       the first child whose selectors cover a packet takes it; runs of one child go on together
 //	sealRun    one packet after the other
 //	begin      sequence numbers for the next frames (shared: the SA's counter, touched once for all of them)
+//	end        what was sealed with them waits for the batch's end, or leaves now where other workers use the SA too
 //	sealPlain  one packet, in place where there is room
 //	sealSuper  one super-packet: cut, and each segment sealed into contiguous frames
 //	frame      outer DF and TOS; on to the underlay
