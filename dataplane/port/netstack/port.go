@@ -231,9 +231,9 @@ func (p *Port) Stats() Stats {
 	return out
 }
 
-// Close resets every connection, wakes whoever waits in one, and wakes the readers. When it returns, the stack's
-// goroutines are gone and those of handlers (HandleTCP, HandleUDP) that have seen their connection fail. It may be
-// called twice.
+// Close resets every connection, wakes whoever waits in one, and wakes the readers, which find the resets before the end.
+// When it returns, the stack's goroutines are gone and those of handlers (HandleTCP, HandleUDP) that have seen their
+// connection fail. It may be called twice.
 func (p *Port) Close() error {
 	p.mu.Lock()
 	if p.closed {

@@ -58,14 +58,14 @@ func (q *queue) push(pkt *stack.PacketBuffer) bool {
 }
 
 // swap takes everything that is queued and leaves spare, emptied, in its place. If wait is set it waits until there is
-// something. It returns nothing where nothing is there, and false once the queue is closed.
+// something. It returns nothing where nothing is there, and false once the queue is closed and empty.
 func (q *queue) swap(spare []*stack.PacketBuffer, wait bool) ([]*stack.PacketBuffer, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for wait && len(q.pkts) == 0 && !q.closed {
 		q.filled.Wait()
 	}
-	if q.closed {
+	if q.closed && len(q.pkts) == 0 {
 		return spare[:0], false
 	}
 	taken := q.pkts
@@ -73,16 +73,13 @@ func (q *queue) swap(spare []*stack.PacketBuffer, wait bool) ([]*stack.PacketBuf
 	return taken, true
 }
 
-// close wakes the reader and forgets what is queued.
+// close wakes the reader, which has what is queued and then the end: the last of it are the resets by which peers learn that their
+// connections are gone.
 func (q *queue) close() {
 	q.mu.Lock()
-	pkts := q.pkts
-	q.pkts, q.bytes, q.closed = nil, 0, true
+	q.closed = true
 	q.mu.Unlock()
 	q.filled.Broadcast()
-	for _, pkt := range pkts {
-		pkt.DecRef()
-	}
 }
 
 // reader is one receive queue of the port.
@@ -93,8 +90,8 @@ type reader struct {
 	next  int
 }
 
-// Read waits for the stack to send and takes what it has sent. The queue's lock is taken once for all packets that were
-// queued together.
+// Read waits for the stack to send and takes what it has sent, after Close what was sent before. The queue's lock is taken once for
+// all packets that were queued together.
 func (r *reader) Read(b *packet.Batch) error {
 	b.Reset()
 	for {

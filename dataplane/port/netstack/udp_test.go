@@ -303,6 +303,25 @@ func TestCloseWakesReaders(t *testing.T) {
 	}
 }
 
+// What the stack sent before the port was closed leaves: resets of connections are the last of it.
+func TestCloseLeavesWhatIsQueued(t *testing.T) {
+	p := newPort(t, config("a", a4))
+	pc := listenPacket(t, p, "udp", ":0")
+	for range 3 {
+		if _, err := pc.WriteTo([]byte("x"), &net.UDPAddr{IP: b4.AsSlice(), Port: 9}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Close()
+	b := packet.NewBatch(1 << 17)
+	if err := p.Readers()[0].Read(b); err != nil || b.Len() != 3 {
+		t.Errorf("%d packets of 3, %v", b.Len(), err)
+	}
+	if err := p.Readers()[0].Read(b); !errors.Is(err, dataplane.ErrClosed) {
+		t.Errorf("behind the last: %v", err)
+	}
+}
+
 func TestFullQueueDropsAndCounts(t *testing.T) {
 	c := config("a", a4)
 	c.QueueBytes = 1 << 17
