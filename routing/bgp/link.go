@@ -184,6 +184,7 @@ func (l *link) write() {
 			l.counters.octetsOut.Add(uint64(n))
 			if err != nil {
 				l.fail(err)
+				l.readOn()
 				return // and closes, so that the reader ends too, and says so
 			}
 			continue
@@ -200,6 +201,18 @@ func (l *link) fail(err error) {
 	l.mu.Lock()
 	l.failure = err
 	l.mu.Unlock()
+}
+
+// readOn gives the reader a moment when nothing can be written any more: the neighbour may have said why before it closed. With
+// a NOTIFICATION its routes are not kept.
+func (l *link) readOn() {
+	t := time.NewTimer(linger)
+	defer t.Stop()
+	select {
+	case <-l.ended:
+	case <-l.dropped:
+	case <-t.C:
+	}
 }
 
 // reason is why the link ended: what the writer saw comes first.
