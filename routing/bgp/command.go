@@ -10,14 +10,14 @@ import (
 
 var errNoSession = errors.New("the session is not established")
 
-// command runs f in the goroutine of a neighbour and returns when it has run.
+// command runs f in the goroutine of a neighbour and returns when it has run, and Status shows what came of it.
 func (s *Speaker) command(name string, f func(p *peer, now time.Time)) error {
 	r, err := s.byName(name)
 	if err != nil {
 		return err
 	}
 	done := make(chan struct{})
-	if !r.do(func(now time.Time) { defer close(done); f(r.peer, now) }) {
+	if !r.do(func(now time.Time) { defer close(done); f(r.peer, now); r.obey() }) {
 		return errEnded
 	}
 	<-done
