@@ -97,7 +97,7 @@ func (b *bird) start() {
 
 func (b *bird) ask(args ...string) string {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	out, err := b.host.Run(ctx, "birdc", append([]string{"-s", b.ctl}, args...)...)
 	if err != nil {
@@ -256,7 +256,8 @@ func restarts(t *testing.T, stop func(), ours *lab.Host, b *bird, table *memTabl
 	b.ask("restart", "warren")
 	await(t, "the end by BIRD", func() bool {
 		// What we had sent and BIRD not read makes its close a reset, which takes its last words with it.
-		return table.saw("Administrative Reset") || table.saw("Administrative Shutdown") || table.saw("connection reset by peer")
+		return table.saw("Administrative Reset") || table.saw("Administrative Shutdown") || table.saw("connection reset by peer") ||
+			table.saw("broken pipe")
 	})
 	both("BIRD's protocol restarted")
 
@@ -278,7 +279,7 @@ func restarts(t *testing.T, stop func(), ours *lab.Host, b *bird, table *memTabl
 // linkLocal is the link-local address of a host of a pair, alone and with its device.
 func linkLocal(t *testing.T, host *lab.Host) (address, zoned string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var fields []string
 	await(t, "a link-local address", func() bool { // duplicate address detection takes its time
