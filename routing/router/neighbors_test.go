@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/routing/bgp"
 	"github.com/warrenvpn/warren/routing/fib"
 	"github.com/warrenvpn/warren/routing/route"
@@ -185,7 +186,12 @@ func TestAFullTableLetsOthersIn(t *testing.T) {
 	var others sync.WaitGroup
 	slow := new(slowOutlet)
 	w.sessions[len(w.sessions)-1].out = slow
-	slow.first = func() { others.Go(func() { w.SetUp(w.b, false) }) }
+	slow.first = func() { // with the router's lock
+		others.Go(func() { w.SetUp(w.b, false) })
+		until.True(t, "the end of the other tunnel waits to be let in", time.Minute, func() bool {
+			return until.Waits("router.(*Router).SetUp", "sync.Mutex.Lock")
+		})
+	}
 	full.down()
 	others.Wait()
 	at := slices.Index(slow.told, netip.MustParsePrefix("192.0.2.0/24"))
