@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A Capture is a tcpdump that writes what an interface carries to a file.
@@ -39,8 +40,20 @@ func (h *Host) Capture(ctx context.Context, dev string, filter ...string) (*Capt
 // Path is the pcap file; it grows while the capture runs and lives as long as the lab.
 func (c *Capture) Path() string { return c.path }
 
-// Stop ends the capture and returns when the file is complete.
+// drainTime bounds how long tcpdump may take to write down what it has been given.
+const drainTime = 15 * time.Second
+
+// Stop ends the capture and returns when the file is complete: it has all that the interface carried before.
 func (c *Capture) Stop() error {
+	// When tcpdump is asked to end it leaves what it has not read yet. While there is something to read it does not sleep.
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	_ = WaitFor(ctx, "tcpdump to have read everything", func() error { // on a link that is never silent there is no end
+		if state := c.process.state(); state != 'S' && state != 0 {
+			return fmt.Errorf("it is %c", state)
+		}
+		return nil
+	})
 	if err := c.process.stop(os.Interrupt); err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@
 //
 // Reading order: [ForTest] and [Require] (how a test starts), [Lab] (what owns everything), [Host] and [Process] (where
 // and how programs run), [Lab.Connect] (links), then what is measured with: [Host.Ping], [Host.TCPRate], [Host.UDPTrial],
-// [Host.NoDropRate], [Host.Capture]; then the peers: [Host.StartStrongSwan], [ConnectWireGuard].
+// [Host.NoDropRate], [Host.Capture], [Flows], [Standstills]; then the peers: [Host.StartStrongSwan], [ConnectWireGuard].
 //
 // # Ownership
 //

@@ -70,7 +70,8 @@ type Direction struct {
 	Interval time.Duration
 }
 
-// StartFlows sends a probe of each flow every interval, until Close. Flows with the same interval are spread evenly over it.
+// StartFlows sends a probe of each flow every interval, until Close. Flows with the same interval are spread evenly over it. What was
+// due while this process stood still for longer than [Standstill] is not sent: all of it at once would be a flood.
 func StartFlows(directions []Direction, interval time.Duration) (*Flows, error) {
 	f := &Flows{epoch: time.Now()}
 	if err := f.open(directions, interval); err != nil {
@@ -149,13 +150,18 @@ func (f *Flows) run(ctx context.Context) {
 	tick := time.NewTicker(step)
 	defer tick.Stop()
 	begin := time.Now()
-	for {
+	for last := begin; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		f.send(time.Since(begin))
+		now := time.Now()
+		if late := now.Sub(last) - step; late > Standstill {
+			begin = begin.Add(late)
+		}
+		last = now
+		f.send(now.Sub(begin))
 		f.receive()
 	}
 }

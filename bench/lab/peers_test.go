@@ -55,10 +55,13 @@ func TestStrongSwanPair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := a.Ping(ctx, "10.2.0.1", 5, "-I", "10.1.0.1")
-	if err != nil || got.Received != 5 {
-		t.Errorf("ping through ESP: %+v, %v\n%s", got, err, first.Log())
-	}
+	oneOfSome(t, func() error { // what charon opens it may lose on its way to its kernel, when the machine is busy
+		got, err := a.Ping(ctx, "10.2.0.1", 5, "-I", "10.1.0.1", "-W", "3")
+		if err != nil || got.Received != 5 {
+			return fmt.Errorf("ping through ESP: %+v, %v\n%s", got, err, first.Log())
+		}
+		return nil
+	})
 	if err := wire.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,11 +24,18 @@ var (
 	pingRTT    = regexp.MustCompile(`rtt min/avg/max/mdev = [\d.]+/([\d.]+)/`)
 )
 
-// Ping sends count echo requests, one every 10 ms, and waits up to a second for the last answers. Further arguments are
-// ping's own: "-s", "1400" for the payload in octets, "-M", "do" to forbid fragments, "-I", ADDR for the source. That
-// answers are missing is no error.
+// Ping sends count echo requests, all at once, and waits until all are answered, ten seconds at the most. Further arguments are
+// ping's own: "-s", "1400" for the payload in octets, "-M", "do" to forbid fragments, "-I", ADDR for the source, "-W", "0.5" for
+// who does not want to wait that long for answers that are not to come. That answers are missing is no error.
+//
+// With "-i" the requests are sent one by one. Then ping waits for the last ones only as long as twice the slowest answer took,
+// whatever "-W" says: on a busy machine an answer may be missing that was merely late, unless "-w" has ping go on until all have come.
 func (h *Host) Ping(ctx context.Context, dst string, count int, args ...string) (PingResult, error) {
-	argv := append([]string{"-n", "-i", "0.01", "-W", "1", "-c", strconv.Itoa(count)}, args...)
+	argv := []string{"-n", "-W", "10", "-c", strconv.Itoa(count)}
+	if !slices.Contains(args, "-i") {
+		argv = append(argv, "-l", strconv.Itoa(count))
+	}
+	argv = append(argv, args...)
 	out, err := h.Run(ctx, "ping", append(argv, dst)...)
 	result := PingResult{Output: out}
 	counts := pingCounts.FindStringSubmatch(out)
@@ -47,10 +55,10 @@ func (h *Host) Ping(ctx context.Context, dst string, count int, args ...string) 
 	return result, ctx.Err()
 }
 
-// WaitReachable pings until an answer comes or the context ends. Arguments are as in [Host.Ping].
+// WaitReachable pings until an answer comes or the context ends, once a second where none does. Arguments are as in [Host.Ping].
 func (h *Host) WaitReachable(ctx context.Context, dst string, args ...string) error {
 	return WaitFor(ctx, "an answer from "+dst+" to host "+h.Name, func() error {
-		result, err := h.Ping(ctx, dst, 1, args...)
+		result, err := h.Ping(ctx, dst, 1, append([]string{"-W", "1"}, args...)...)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 )
 
 // stopGrace is how long a process may take to end after it was asked to, before it is killed.
-const stopGrace = 5 * time.Second
+const stopGrace = 20 * time.Second
 
 // A Process runs in the background of a host until it ends or is stopped; the lab stops it at the latest.
 type Process struct {
@@ -78,7 +79,7 @@ func (p *Process) Signal(sig os.Signal) error {
 	return nil
 }
 
-// Stop asks the process to end (SIGTERM), kills it after five seconds, and returns when it is gone. It is an error if it
+// Stop asks the process to end (SIGTERM), kills it after twenty seconds, and returns when it is gone. It is an error if it
 // had to be killed. Stopping what has ended does nothing.
 func (p *Process) Stop() error { return p.stop(syscall.SIGTERM) }
 
@@ -115,7 +116,7 @@ func (p *Process) WaitLog(ctx context.Context, text string) error {
 	})
 }
 
-// Wait is [WaitFor] a condition that only a living process can make true.
+// Wait is [WaitFor] a condition that only the process can make true, and so no longer than until it has ended.
 func (p *Process) Wait(ctx context.Context, what string, cond func() error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -127,6 +128,13 @@ func (p *Process) Wait(ctx context.Context, what string, cond func() error) erro
 		}
 	}()
 	err := WaitFor(ctx, what, cond)
+	select {
+	case <-p.done: // the last that it did may be what is waited for
+		if err != nil && cond() == nil {
+			return nil
+		}
+	default:
+	}
 	if err != nil {
 		err = fmt.Errorf("%w; log of %s:\n%s", err, p.cmd.Args, tail(p.Log(), 2000))
 	}
@@ -139,4 +147,20 @@ func tail(s string, n int) string {
 		return s
 	}
 	return "…" + s[len(s)-n:]
+}
+
+// state is the process's as proc(5) has it, S for one that sleeps; 0 for one that is gone.
+func (p *Process) state() byte {
+	select {
+	case <-p.done:
+		return 0
+	default:
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		return 0
+	}
+	// The command's name stands in parentheses and may hold any character; the state follows the last of them.
+	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')'):], []byte(" "))
+	return state[0]
 }

@@ -1,0 +1,85 @@
+//go:build linux
+
+package lab
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Standstill is for how long a processor may do nothing for who is ready to run before what is measured meanwhile says nothing: of
+// virtual machines others can take the processor away, for seconds.
+const Standstill = 100 * time.Millisecond
+
+// Standstills watches whether the machine stands still, all of it or one of its processors.
+type Standstills struct {
+	mu   sync.Mutex
+	seen []standstill
+
+	ended   atomic.Bool
+	running sync.WaitGroup
+}
+
+// A standstill is a time in which a processor did nothing for us.
+type standstill struct{ from, to time.Time }
+
+// WatchStandstills watches each processor until Close.
+func WatchStandstills() (*Standstills, error) {
+	var ours unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &ours); err != nil {
+		return nil, fmt.Errorf("ask for our processors: %w", err)
+	}
+	s := &Standstills{}
+	for cpu := range len(ours) * 64 {
+		if ours.IsSet(cpu) {
+			s.running.Go(func() { s.watch(cpu, &ours) })
+		}
+	}
+	return s, nil
+}
+
+// watch looks at the clock again and again, on a thread that runs on one processor only.
+func (s *Standstills) watch(cpu int, ours *unix.CPUSet) {
+	// The thread is given back as it was: it must not end, since with it those end whom it has started.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var one unix.CPUSet
+	one.Set(cpu)
+	if unix.SchedSetaffinity(0, &one) == nil { // or else it watches whatever it runs on
+		defer func() { _ = unix.SchedSetaffinity(0, ours) }()
+	}
+	nap := unix.NsecToTimespec(int64(10 * time.Millisecond))
+	for last := time.Now(); !s.ended.Load(); {
+		_ = unix.Nanosleep(&nap, nil) // shorter where a signal ends it
+		now := time.Now()
+		if now.Sub(last) > Standstill {
+			s.mu.Lock()
+			s.seen = append(s.seen, standstill{last, now})
+			s.mu.Unlock()
+		}
+		last = now
+	}
+}
+
+// Longest is how long the machine stood still at a stretch, between two times or partly between them; 0 for less than [Standstill].
+func (s *Standstills) Longest(from, to time.Time) (longest time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.seen {
+		if one.to.After(from) && one.from.Before(to) {
+			longest = max(longest, one.to.Sub(one.from))
+		}
+	}
+	return longest
+}
+
+// Close ends it. What was seen stays.
+func (s *Standstills) Close() {
+	s.ended.Store(true)
+	s.running.Wait()
+}
