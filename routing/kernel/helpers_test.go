@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a condition may take on a busy machine.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func TestMain(m *testing.M) {
 	if namespace := os.Getenv(childNamespace); namespace != "" {
@@ -52,6 +52,17 @@ func pair(t testing.TB, namespace, device string) {
 	ip(t, namespace, "link set x%s addrgenmode none", device)
 	ip(t, namespace, "link set x%s up", device)
 	ip(t, namespace, "link set %s up", device)
+	carrier(t, namespace, device)
+}
+
+// carrier waits until a device is seen to have it: the kernel says so a while after both ends were set up.
+func carrier(t testing.TB, namespace, device string) {
+	t.Helper()
+	shown := ""
+	eventually(t, func() bool {
+		shown = ip(t, namespace, "-o link show %s", device)
+		return strings.Contains(shown, " state UP ")
+	}, func() string { return shown })
 }
 
 func run(t testing.TB, name string, args ...string) string {
@@ -179,6 +190,18 @@ func (s *school) get(prefix string) (Learned, bool) {
 	defer s.mu.Unlock()
 	l, ok := s.now[netip.MustParsePrefix(prefix)]
 	return l, ok
+}
+
+// holds waits until so many prefixes are learned.
+func (s *school) holds(t testing.TB, want int) {
+	t.Helper()
+	got := ""
+	eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		got = fmt.Sprint(s.now)
+		return len(s.now) == want
+	}, func() string { return fmt.Sprintf("learned %s, want %d", got, want) })
 }
 
 // expect waits until a prefix is learned as "device gateway metric protocol", or, with "", not at all.

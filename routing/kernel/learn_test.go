@@ -24,9 +24,7 @@ func TestLearn(t *testing.T) {
 	s := newSchool()
 	table, _ := start(t, Config{Namespace: ns, Learn: s.learn})
 	<-table.Synced()
-	if len(s.now) != 6 { // and the four connected ones
-		t.Errorf("learned %v", s.now)
-	}
+	s.holds(t, 6) // with the four connected ones
 	s.expect(t, "10.1.0.0/16", "da 192.0.2.2 20 12")
 	s.expect(t, "2001:db8:a::/48", "db 2001:db8:1::2 1024 188")
 	s.expect(t, "192.0.2.0/25", "da invalid IP 0 2")
@@ -77,6 +75,7 @@ func TestOwnRoutesAreNoNews(t *testing.T) {
 	s := newSchool()
 	table, _ := start(t, Config{Namespace: ns, Learn: s.learn})
 	<-table.Synced()
+	s.holds(t, 4)
 	before := s.count()
 	for i := range 1000 {
 		set(t, table, fmt.Sprintf("10.%d.%d.0/24", i>>8, i&255), over("da")...)
@@ -99,11 +98,11 @@ func TestAPlaceTakenBackIsUnlearned(t *testing.T) {
 	}
 	expect(t, ns, "10.1.0.0/16 dev da", "2001:db8:a::/48 dev da")
 	for i := range 3 {
+		lost := table.Stats().Lost + 2
 		for _, prefix := range []string{"10.1.0.0/16", "2001:db8:a::/48"} {
 			ip(t, ns, "route replace %s dev db metric 32 proto static", prefix)
 		}
-		lost := uint64(2 * (i + 1))
-		eventually(t, func() bool { return table.Stats().Lost == lost }, func() string { return fmt.Sprintf("%+v", table.Stats()) })
+		eventually(t, func() bool { return table.Stats().Lost >= lost }, func() string { return fmt.Sprintf("%+v", table.Stats()) })
 		expect(t, ns, "10.1.0.0/16 dev da", "2001:db8:a::/48 dev da")
 		// What is told in order after it says that all before was told.
 		ip(t, ns, "route add 10.3.%d.0/24 dev da", i)

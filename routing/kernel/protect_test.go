@@ -72,7 +72,8 @@ func TestProtectSurvivesKill(t *testing.T) {
 	// Any other route wins, ours too, and the protection is there when it goes.
 	set(t, table, "10.8.0.0/16", over("da")...)
 	ip(t, ns, "route add 2001:db8:5ec::/48 dev db metric 4294967294")
-	eventually(t, func() bool { return table.Stats().Standing == 4 }, func() string { return fmt.Sprintf("%+v", table.Stats()) })
+	expect(t, ns, closed4, closed6, closed40, "10.8.0.0/16 dev da")
+	stands(t, table, 4)
 	dead(t, ns, "10.8.1.1", false)
 	dead(t, ns, "2001:db8:5ec::1", false)
 	stop()
