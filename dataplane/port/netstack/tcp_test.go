@@ -81,9 +81,19 @@ func TestTransfer(t *testing.T) {
 	for name, to := range map[string]netip.Addr{"IPv4": b4, "IPv6": b6} {
 		t.Run(name+"/cut", func(t *testing.T) {
 			p := newPair(t)
-			transfer(t, p, to, 8<<20)
-			if packets, runs := p.ab.packets.Load(), p.ab.runs.Load(); packets < 2*runs {
-				t.Errorf("%d packets out of %d reads: no super-packets", packets, runs)
+			// What is ready to be sent when an acknowledgment comes goes as one packet. On a busy machine that can for once be
+			// little: a transfer in a hundred or fewer, and never several in a row.
+			for tries := 0; ; tries++ {
+				p.ab.packets.Store(0)
+				p.ab.runs.Store(0)
+				transfer(t, p, to, 8<<20)
+				packets, runs := p.ab.packets.Load(), p.ab.runs.Load()
+				if packets >= 2*runs {
+					break
+				}
+				if tries == 5 {
+					t.Fatalf("%d packets out of %d reads: no super-packets", packets, runs)
+				}
 			}
 			if n := p.a.Stats().ChecksumErrors + p.b.Stats().ChecksumErrors; n != 0 {
 				t.Errorf("%d checksum errors", n)
@@ -113,14 +123,18 @@ func TestTransferUnderLoss(t *testing.T) {
 	}
 }
 
-// A corrupted segment must not get through joined with good neighbours.
+// A corrupted segment must not get through joined with good neighbours. Which ones are corrupted is random, but for one.
 func TestTransferUnderCorruption(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 2))
+	data := 0
 	p := newPair(t, func(a, b *Config, ab, ba *way) {
 		ab.verdict = func(p []byte) bool {
-			if len(p) > 200 && r.Float64() < 0.005 {
+			if len(p) <= 200 {
+				return true
+			}
+			if data++; data == 20 || r.Float64() < 0.005 {
 				p[100+r.IntN(len(p)-100)] ^= 1 << r.IntN(8)
 			}
 			return true
