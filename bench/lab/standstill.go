@@ -5,6 +5,7 @@ package lab
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ const Standstill = 100 * time.Millisecond
 type Standstills struct {
 	mu   sync.Mutex
 	seen []standstill
+	// last is when each of the watched looked at the clock for the last time.
+	last map[int]time.Time
 
 	ended   atomic.Bool
 	running sync.WaitGroup
@@ -34,7 +37,12 @@ func WatchStandstills() (*Standstills, error) {
 	if err := unix.SchedGetaffinity(0, &ours); err != nil {
 		return nil, fmt.Errorf("ask for our processors: %w", err)
 	}
-	s := &Standstills{}
+	s := &Standstills{last: map[int]time.Time{}}
+	for cpu := range len(ours) * 64 {
+		if ours.IsSet(cpu) {
+			s.last[cpu] = time.Now()
+		}
+	}
 	for cpu := range len(ours) * 64 {
 		if ours.IsSet(cpu) {
 			s.running.Go(func() { s.watch(cpu, &ours) })
@@ -54,15 +62,15 @@ func (s *Standstills) watch(cpu int, ours *unix.CPUSet) {
 		defer func() { _ = unix.SchedSetaffinity(0, ours) }()
 	}
 	nap := unix.NsecToTimespec(int64(10 * time.Millisecond))
-	for last := time.Now(); !s.ended.Load(); {
+	for !s.ended.Load() {
 		_ = unix.Nanosleep(&nap, nil) // shorter where a signal ends it
+		s.mu.Lock()
 		now := time.Now()
-		if now.Sub(last) > Standstill {
-			s.mu.Lock()
+		if last := s.last[cpu]; now.Sub(last) > Standstill {
 			s.seen = append(s.seen, standstill{last, now})
-			s.mu.Unlock()
 		}
-		last = now
+		s.last[cpu] = now
+		s.mu.Unlock()
 	}
 }
 
@@ -70,7 +78,13 @@ func (s *Standstills) watch(cpu int, ours *unix.CPUSet) {
 func (s *Standstills) Longest(from, to time.Time) (longest time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, one := range s.seen {
+	all := s.seen
+	for _, last := range s.last { // who has not looked again yet stands still, unless it is over
+		if now := time.Now(); !s.ended.Load() && now.Sub(last) > Standstill {
+			all = append(slices.Clip(all), standstill{last, now})
+		}
+	}
+	for _, one := range all {
 		if one.to.After(from) && one.from.Before(to) {
 			longest = max(longest, one.to.Sub(one.from))
 		}
