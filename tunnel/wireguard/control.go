@@ -2,6 +2,7 @@ package wireguard
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -245,11 +246,11 @@ func (d *Device) send(u dataplane.Underlay, frames []dataplane.Frame) {
 // rotate makes the peer's sessions these, and says whether packets that waited were sent.
 func (p *Peer) rotate(to handshake.Keypairs) (flushed bool) {
 	was := p.sessions
-	p.sessions = [3]*keypair{p.session(to.Previous), p.session(to.Current), p.session(to.Next)}
-	previous, current, next := p.sessions[0], p.sessions[1], p.sessions[2]
-	p.retire(previous, current)
+	p.sessions = [...]*keypair{p.session(to.Previous), p.session(to.Current), p.session(to.Next), p.session(to.Crossed)}
+	previous, current, crossed := p.sessions[0], p.sessions[1], p.sessions[3]
+	p.retire(previous, current, crossed)
 	for _, k := range was {
-		if k != nil && k != previous && k != current && k != next {
+		if k != nil && !slices.Contains(p.sessions[:], k) {
 			p.retire(k)
 			p.device.senders.Remove(k.remote, p)
 			p.sent += k.sent.Load()

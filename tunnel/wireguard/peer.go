@@ -67,7 +67,7 @@ type Peer struct {
 	// What follows is Device.mu's.
 
 	hs       *handshake.Peer
-	sessions [3]*keypair // previous, current, next
+	sessions [4]*keypair // previous, current, next, crossed
 	state    State
 	allowed  []netip.Prefix
 	check    SourceCheck

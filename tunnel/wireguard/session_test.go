@@ -48,6 +48,38 @@ func TestOldSessionMovesNobody(t *testing.T) {
 	})
 }
 
+// TestNothingIsLostWhenBothRekey at the same time, be the other side near or far: the sessions of both handshakes are taken while
+// either may be used.
+func TestNothingIsLostWhenBothRekey(t *testing.T) {
+	for _, delay := range []time.Duration{time.Millisecond, 30 * time.Millisecond, 80 * time.Millisecond, 150 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			_, h := pair(t, setup{net: sim.Config{Faults: sim.Faults{Delay: delay}}})
+			meet(t, h)
+			const packets, rounds = 1000, 3
+			for n := range uint32(packets * rounds) {
+				if n%packets == 0 {
+					time.Sleep(6 * time.Second) // so that another session may begin
+					h[0].peer.Rekey()
+					h[1].peer.Rekey()
+				}
+				h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, n))
+				h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, n))
+				time.Sleep(time.Millisecond)
+			}
+			for i := range h {
+				for n := range uint32(packets * rounds) {
+					if got := numberOf(h[i].next(t)); got != n {
+						t.Fatalf("%v away: host %d received packet %d after %d", delay, i, got, int(n)-1)
+					}
+				}
+				if n := h[i].device.HandshakeDrops()[handshake.None]; n < rounds {
+					t.Errorf("%v away: host %d took %d handshake messages", delay, i, n)
+				}
+			}
+		})
+	}
+}
+
 // counting allocates one number after the other.
 type counting uint32
 

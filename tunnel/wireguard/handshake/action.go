@@ -28,12 +28,13 @@ func (k *Keypair) erase() { clear(k.SendKey[:]); clear(k.RecvKey[:]) }
 
 // Keypairs are a peer's sessions; any of them may be nil. Packets go out by Current only. They may come in by any: by Previous
 // because they were late, by Next because the initiator begins. Next is a session that we answered and that the initiator has
-// not used yet; when a packet comes in by it, Received makes it Current.
+// not used yet; when a packet comes in by it, Received makes it Current. Crossed is the other of two
+// sessions that were made at the same time: the peer may send by it, but it does not become Current.
 type Keypairs struct {
-	Previous, Current, Next *Keypair
+	Previous, Current, Next, Crossed *Keypair
 }
 
-func (k *Keypairs) all() [3]*Keypair { return [...]*Keypair{k.Previous, k.Current, k.Next} }
+func (k *Keypairs) all() [4]*Keypair { return [...]*Keypair{k.Previous, k.Current, k.Next, k.Crossed} }
 
 // An Action is what the machine wants done, or what it says has happened. They are carried out in order.
 type Action interface{ action() }

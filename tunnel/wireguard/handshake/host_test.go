@@ -72,6 +72,7 @@ type host struct {
 	out      func(to netip.AddrPort, b []byte)
 	drops    [Drops]int
 	load     bool
+	usual    bool // see asUsual
 
 	opened  []packet
 	actions []Action // all but Send, for who looks
@@ -239,9 +240,34 @@ func (h *host) receive(b []byte, from netip.AddrPort) {
 	if index, counter, ok := ParseTransport(b); ok {
 		h.open(index, counter, b, from)
 	} else {
-		h.drops[h.d.HandleMessage(h.now(), b, from, h.load)]++
+		drop := h.d.HandleMessage(h.now(), b, from, h.load)
+		h.drops[drop]++
+		if h.usual && drop == None {
+			h.asUsual(b)
+		}
 	}
 	h.obey()
+}
+
+// asUsual makes of a message's outcome that which it has in the kernel and in wireguard-go: an initiation is answered at once, ends the
+// handshake that was begun, and takes the previous keypair's place; a response takes Current's if there is a Next.
+func (h *host) asUsual(b []byte) {
+	for _, p := range h.d.peers {
+		switch kind, _ := TypeOf(b); kind {
+		case TypeInitiation:
+			p.forget()
+			if p.held != nil {
+				p.respond(h.now(), p.held)
+			}
+			p.rotate(Keypairs{Current: p.keypairs.Current, Next: p.keypairs.Next})
+		case TypeResponse:
+			to := Keypairs{Previous: p.keypairs.Previous, Current: p.keypairs.Current}
+			if p.keypairs.Crossed != nil {
+				to.Previous = p.keypairs.Crossed
+			}
+			p.rotate(to)
+		}
+	}
 }
 
 func (h *host) open(index uint32, counter uint64, b []byte, from netip.AddrPort) {

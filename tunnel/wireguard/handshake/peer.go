@@ -33,6 +33,7 @@ type Peer struct {
 	consumed time.Time        // the last of them
 
 	begun    *begun
+	held     *answer // until due[reply]
 	keypairs Keypairs
 	purse    purse
 	stamped  tai64n.Timestamp // of our last initiation
@@ -55,6 +56,7 @@ type Peer struct {
 type begun struct {
 	state state
 	index uint32
+	at    time.Time
 }
 
 // PublicKey is the peer's name.
@@ -136,7 +138,11 @@ func (p *Peer) Received(now time.Time, data bool, k *Keypair) {
 		return
 	}
 	if k != nil && k == p.keypairs.Next {
-		p.rotate(Keypairs{Previous: p.keypairs.Current, Current: k})
+		to := Keypairs{Previous: p.keypairs.Current, Current: k, Crossed: p.keypairs.Crossed}
+		if was := p.keypairs.Current; was != nil && !k.Created.After(was.Created) {
+			to.Previous, to.Crossed = p.keypairs.Previous, was // which the peer may never have sent by
+		}
+		p.rotate(to)
 		p.completed(now)
 	}
 	p.cameIn(now, data)
@@ -155,7 +161,9 @@ func (p *Peer) Counter(now time.Time, k *Keypair, next uint64) {
 		return
 	}
 	if next >= RejectAfterMessages {
-		p.rotate(Keypairs{Previous: p.keypairs.Previous, Next: p.keypairs.Next})
+		to := p.keypairs
+		to.Current = nil
+		p.rotate(to)
 	}
 	p.initiate(now, true)
 	p.schedule()
@@ -164,6 +172,7 @@ func (p *Peer) Counter(now time.Time, k *Keypair, next uint64) {
 // end takes away all that there is with the peer but its settings and what it must not repeat.
 func (p *Peer) end() {
 	p.forget()
+	p.hold(nil)
 	if p.keypairs != (Keypairs{}) {
 		p.rotate(Keypairs{})
 	}

@@ -1,7 +1,9 @@
 package handshake
 
 import (
+	"bytes"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.zx2c4.com/wireguard/tai64n"
@@ -36,7 +38,7 @@ func (p *Peer) initiate(now time.Time, fresh bool) {
 		d.keyLog(s.ephemeralKeys(p.public, p.PresharedKey()))
 	}
 	p.forget()
-	p.begun = &begun{state: s, index: d.allocate(p)}
+	p.begun = &begun{state: s, index: d.allocate(p), at: now}
 	m := Initiation{Sender: p.begun.index, Noise: noise}
 	p.send(now, m.Append(make([]byte, 0, InitiationSize)))
 }
@@ -59,8 +61,7 @@ func (p *Peer) send(now time.Time, b []byte) {
 	p.wentOut(now, false)
 }
 
-// commitAnswer answers an initiation. The new session is Next until the initiator has used it, since only that shows that it
-// has the keys too.
+// commitAnswer answers an initiation, at once or, where one of ours may be on its way, when that should have been answered.
 func (d *Device) commitAnswer(now time.Time, a *answer, from netip.AddrPort) Drop {
 	p := a.peer
 	if p.gone || a.id != d.id.Load() {
@@ -77,13 +78,57 @@ func (d *Device) commitAnswer(now time.Time, a *answer, from netip.AddrPort) Dro
 	}
 	d.do(Roam{Peer: p, From: from})
 	p.cameIn(now, false)
-	k := &Keypair{SendKey: a.keys.send, RecvKey: a.keys.receive, LocalIndex: d.allocate(p), RemoteIndex: a.remote, Created: now}
-	p.rotate(Keypairs{Current: p.keypairs.Current, Next: k})
+	if until := p.crossing(); until.After(now) {
+		p.hold(a)
+		p.due[reply] = until
+	} else {
+		p.respond(now, a)
+	}
+	p.schedule()
+	return None
+}
+
+// crossing is until when an answer is held back. Two who begin at the same time would send each other an initiation and a response
+// almost together. Of the usual implementations an initiation ends what they have begun, so that they have no use for the
+// response; wireguard-go, which works on both at the same time, may even mix the two into a session whose index nobody knows, and
+// then it hears nothing until the next handshake. Held back, the answer is forgotten when the response to ours comes. Two of us do not
+// hold it back equally long, so that one of two handshakes remains.
+func (p *Peer) crossing() time.Time {
+	if p.begun == nil {
+		return time.Time{}
+	}
+	if p.yields() {
+		return p.begun.at.Add(crossTime)
+	}
+	return p.begun.at.Add(2 * crossTime)
+}
+
+// yields says whether of two handshakes at the same time the peer's is the better one. Of the two sides one says so.
+func (p *Peer) yields() bool {
+	own := p.device.PublicKey()
+	return bytes.Compare(own[:], p.public[:]) > 0
+}
+
+// hold holds an answer back, in place of another; nil is none.
+func (p *Peer) hold(a *answer) {
+	if p.held != nil {
+		p.held.keys = transportKeys{}
+	}
+	p.held = a
+	p.due[reply] = time.Time{}
+}
+
+// respond answers an initiation. The new session is Next until the initiator has used it, since only that shows that it has the keys
+// too. Until then it sends by what it has, and so all that there is but another Next is kept.
+func (p *Peer) respond(now time.Time, a *answer) {
+	k := &Keypair{SendKey: a.keys.send, RecvKey: a.keys.receive, LocalIndex: p.device.allocate(p), RemoteIndex: a.remote, Created: now}
+	p.hold(nil)
+	to := p.keypairs
+	to.Next = k
+	p.rotate(to)
 	p.handshaken = now
 	m := Response{Sender: k.LocalIndex, Receiver: k.RemoteIndex, Noise: a.noise}
 	p.send(now, m.Append(make([]byte, 0, ResponseSize)))
-	p.schedule()
-	return None
 }
 
 // commitResponse completes the handshake that we began.
@@ -102,12 +147,14 @@ func (d *Device) commitResponse(now time.Time, m Response, from netip.AddrPort) 
 	d.do(Roam{Peer: p, From: from})
 	p.cameIn(now, false)
 
-	// A session that we answered and that nobody has used may yet be used: both sides may have begun at the same time.
-	previous := p.keypairs.Current
-	if p.keypairs.Next != nil {
-		previous = p.keypairs.Next
+	// A session that we answered and that nobody has used may yet be used: both sides may have begun at the same time. The peer
+	// sends by that or, until it hears by the new one, by what was current. Where it is used, two of us agree on one of the two.
+	to := Keypairs{Previous: p.keypairs.Current, Current: k, Next: p.keypairs.Next, Crossed: p.keypairs.Crossed}
+	if to.Next != nil && !p.yields() {
+		to.Next, to.Crossed = nil, to.Next
 	}
-	p.rotate(Keypairs{Previous: previous, Current: k})
+	p.hold(nil)
+	p.rotate(to)
 	p.completed(now)
 	d.do(SendKeepalive{Peer: p, Confirm: true}) // the responder may not send before it has heard by these keys
 	p.wentOut(now, false)
@@ -138,17 +185,17 @@ func (p *Peer) completed(now time.Time) {
 
 // rotate makes the keypairs these. Those that are not among them are erased.
 func (p *Peer) rotate(to Keypairs) {
-	was := p.keypairs
+	was, kept := p.keypairs, to.all()
 	p.keypairs = to
 	p.device.do(Rotate{Peer: p, Keypairs: to})
 	for _, k := range was.all() {
-		if k != nil && k != to.Previous && k != to.Current && k != to.Next {
+		if k != nil && !slices.Contains(kept[:], k) {
 			p.device.release(k.LocalIndex)
 			p.device.do(Erase{Peer: p, Keypair: k})
 		}
 	}
 	p.due[reject] = time.Time{}
-	for _, k := range to.all() {
+	for _, k := range kept {
 		if k != nil {
 			p.due[reject] = earlier(p.due[reject], k.Created.Add(RejectAfterTime))
 		}
@@ -158,7 +205,7 @@ func (p *Peer) rotate(to Keypairs) {
 // expire drops the keypairs that are too old.
 func (p *Peer) expire(now time.Time) {
 	k := p.keypairs
-	for _, slot := range []**Keypair{&k.Previous, &k.Current, &k.Next} {
+	for _, slot := range []**Keypair{&k.Previous, &k.Current, &k.Next, &k.Crossed} {
 		if *slot != nil && now.Sub((*slot).Created) >= RejectAfterTime {
 			*slot = nil
 		}

@@ -20,6 +20,9 @@ const (
 	rekeyJitter = 333 * time.Millisecond
 	// initiationInterval is how close to each other two initiations of a peer may be answered.
 	initiationInterval = 20 * time.Millisecond
+	// crossTime is how long after an initiation of ours the answer to one of the peer's is held back; twice that where our
+	// handshake is the better one.
+	crossTime = 50 * time.Millisecond
 	// tickPeers is for how many peers a Tick works at most, since each may begin a handshake.
 	tickPeers = 64
 )
@@ -31,6 +34,7 @@ const (
 	silence           // a handshake, since data went out and nothing came in
 	persistent        // a keepalive, since nothing went or came
 	reject            // the oldest keypair is too old
+	reply             // the answer that was held back is sent
 	timerCount
 )
 
@@ -59,6 +63,9 @@ func (d *Device) Tick(now time.Time) {
 func (p *Peer) fire(now time.Time) {
 	if p.took(reject, now) {
 		p.expire(now)
+	}
+	if p.took(reply, now) && p.held != nil {
+		p.respond(now, p.held)
 	}
 	if p.took(retry, now) {
 		if now.Sub(p.firstTry) >= RekeyAttemptTime {
