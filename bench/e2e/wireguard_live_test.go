@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,8 +47,22 @@ func hexKey(t *testing.T, key string) string {
 	return hex.EncodeToString(b)
 }
 
+// mixing counts how often wireguard-go says that it could not make a session of a handshake. Its workers take an initiation and a response
+// of the same peer at the same time, and if the response is written into the handshake between the answer to the initiation and
+// the session that belongs to that, the session has the keys of one and the index of the other: it hears nothing by it until the next
+// handshake. The second of the two workers then finds no handshake, and says this.
+type mixing struct{ atomic.Int32 }
+
+func (m *mixing) logger() *device.Logger {
+	return &device.Logger{Verbosef: device.DiscardLogf, Errorf: func(format string, _ ...any) {
+		if strings.Contains(format, "Failed to derive keypair") {
+			m.Add(1)
+		}
+	}}
+}
+
 // startInside starts wireguard-go on host b, but in this process, where a new handshake can be asked of it.
-func (w *wg) startInside() *device.Peer {
+func (w *wg) startInside(log *device.Logger) *device.Peer {
 	w.t.Helper()
 	var dev *device.Device
 	name := wgDevice()
@@ -56,7 +71,7 @@ func (w *wg) startInside() *device.Peer {
 		if err != nil {
 			return err
 		}
-		dev = device.NewDevice(t, conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, "wireguard-go: "))
+		dev = device.NewDevice(t, conn.NewDefaultBind(), log)
 		w.t.Cleanup(dev.Close)
 		err = dev.IpcSet(fmt.Sprintf("private_key=%s\nlisten_port=%d\npublic_key=%s\nendpoint=%s:%d\nallowed_ip=10.1.0.0/16\n",
 			hexKey(w.t, w.keys[1].Private), wgPort, hexKey(w.t, w.keys[0].Public), lab.PairA4, wgPort))
@@ -73,25 +88,45 @@ func (w *wg) startInside() *device.Peer {
 	return dev.LookupPeer(key)
 }
 
-// newKeys: both sides make new sessions, sometimes at the same time, under a stream both ways of which nothing is lost.
+// newKeys: both sides make new sessions, sometimes at the same time, under a stream both ways of which nothing is lost. What is lost
+// when wireguard-go has mixed two handshakes says nothing of us.
 func (w *wg) newKeys() {
-	peer := w.startInside()
+	var mixed mixing
+	peer := w.startInside(mixed.logger())
 	w.startOurs(w.config(lab.PairB4+":51820", "", ""))
 	w.first(w.ia, "10.2.0.1")
+	for range 5 {
+		before := mixed.Load()
+		lost, sent := w.rekeyed(peer)
+		switch {
+		case lost == 0 && sent >= 2000:
+			return
+		case lost == 0 || mixed.Load() == before:
+			w.t.Fatalf("%d of %d packets lost", lost, sent)
+		}
+		w.t.Logf("%d of %d packets lost; wireguard-go mixed two handshakes", lost, sent)
+		w.reach(w.ia, "10.2.0.1")
+	}
+	w.t.Error("wireguard-go mixed handshakes every time")
+}
+
+// rekeyed returns how many packets of a stream were lost, and how many sent, while three sessions came about.
+func (w *wg) rekeyed(peer *device.Peer) (lost, sent int) {
+	w.t.Helper()
 	ia, b := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.2.0.1")
 	flows, err := lab.StartFlows([]lab.Direction{{From: w.ia, To: w.b, Src: ia, Dst: b, Count: 1}, {From: w.b, To: w.ia, Src: b, Dst: ia, Count: 1}}, 4*time.Millisecond)
 	w.must(err)
 	defer flows.Close()
 	begin := time.Now()
 	var sessions []time.Time
-	for i := range 11 {
+	for i := 0; i < 11 || len(sessions) < 3; i++ {
 		if i%2 == 0 { // it sends one in five seconds at the most
 			w.must(peer.SendHandshakeInitiation(false))
 		}
 		w.must(w.client.Tunnel(w.ctx, "rekey", "peer", ""))
 		select {
 		case <-w.ctx.Done():
-			w.t.Fatal(w.ctx.Err())
+			w.t.Fatalf("%d sessions: %v", len(sessions), w.ctx.Err())
 		case <-time.After(1200 * time.Millisecond): // of the stream
 		}
 		if last := w.tunnel("peer").WireGuard.LastHandshake; !slices.ContainsFunc(sessions, last.Equal) {
@@ -99,9 +134,8 @@ func (w *wg) newKeys() {
 		}
 	}
 	until := time.Now()
-	ctx, cancel := context.WithTimeout(w.ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, 15*time.Second)
 	defer cancel()
-	var lost, sent int
 	_ = lab.WaitFor(ctx, "what is on its way", func() error { // what does not come is counted
 		lost, sent = 0, 0
 		for _, f := range flows.All {
@@ -113,9 +147,7 @@ func (w *wg) newKeys() {
 		}
 		return nil
 	})
-	if lost > 0 || sent < 2000 || len(sessions) < 3 {
-		w.t.Errorf("%d of %d packets lost in %d sessions", lost, sent, len(sessions))
-	}
+	return lost, sent
 }
 
 // transfer is a TCP connection that carries pseudo-random octets.
