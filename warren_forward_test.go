@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 )
@@ -51,7 +49,7 @@ func forwardSites(t *testing.T, forwards ...warren.ForwardConfig) (a, b *warren.
 			stop()
 		}
 	}
-	up, done := context.WithTimeout(t.Context(), 10*time.Second)
+	up, done := context.WithTimeout(t.Context(), patience)
 	defer done()
 	for i, e := range engines {
 		if _, err := e.Ping(up, netip.AddrFrom4([4]byte{10, byte(i + 1), 0, 1})); err != nil {
@@ -63,7 +61,7 @@ func forwardSites(t *testing.T, forwards ...warren.ForwardConfig) (a, b *warren.
 
 // forwardTo is a forward from a port of loopback that the system chooses.
 func forwardTo(to string) warren.ForwardConfig {
-	return warren.ForwardConfig{Listen: netip.MustParseAddrPort("127.0.0.1:0"), To: to}
+	return warren.ForwardConfig{Listen: netip.AddrPortFrom(loopback(), 0), To: to}
 }
 
 func forwardStatus(t *testing.T, e *warren.Engine, i int) warren.ForwardStatus {
@@ -112,7 +110,7 @@ func reverser(c net.Conn) {
 func exchange(t *testing.T, c net.Conn, data []byte) {
 	t.Helper()
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	sent := make(chan error, 1)
 	go func() {
 		_, err := c.Write(data)
@@ -133,7 +131,7 @@ func dialHost(t *testing.T, addr netip.AddrPort) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -166,7 +164,7 @@ func TestForwardTCP(t *testing.T) {
 	}
 	exchange(t, c, data)
 	for i, in := range []string{"host", "stack"} {
-		eventually(t, "the connection is counted as gone", 5*time.Second, func() bool { return forwardStatus(t, a, i).Open == 0 })
+		eventually(t, "the connection is counted as gone", patience, func() bool { return forwardStatus(t, a, i).Open == 0 })
 		s := forwardStatus(t, a, i)
 		if s.In != in || s.Total != 1 || s.SentBytes != uint64(len(data)) || s.ReceivedBytes != uint64(len(data)) || s.Errors != 0 || s.VRF != "main" {
 			t.Errorf("forward %d: %+v", i, s)
@@ -195,7 +193,7 @@ func mustBeReset(t *testing.T, addr netip.AddrPort) {
 	n := 0
 	if err == nil {
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		n, err = c.Read(make([]byte, 1))
 	}
 	if n != 0 || !errors.Is(err, syscall.ECONNRESET) {
@@ -208,7 +206,7 @@ func TestForwardRefused(t *testing.T) {
 	a, _, stop := forwardSites(t, forwardTo("10.2.0.1:81"))
 	defer stop()
 	mustBeReset(t, forwardStatus(t, a, 0).Listen)
-	eventually(t, "the error is told", 5*time.Second, func() bool {
+	eventually(t, "the error is told", patience, func() bool {
 		s := forwardStatus(t, a, 0)
 		return s.Errors == 1 && strings.Contains(s.LastError, "refused") && s.Open == 0 && s.Total == 1
 	})
@@ -228,7 +226,7 @@ func TestForwardResets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	eventually(t, "the reset is counted", 5*time.Second, func() bool { s := forwardStatus(t, a, 0); return s.Errors == 1 && s.Open == 0 })
+	eventually(t, "the reset is counted", patience, func() bool { s := forwardStatus(t, a, 0); return s.Errors == 1 && s.Open == 0 })
 
 	ln, err := b.Listen("tcp", "10.2.0.1:80")
 	ended := make(chan error, 1)
@@ -241,11 +239,11 @@ func TestForwardResets(t *testing.T) {
 	if _, err := d.Write([]byte("half a sentence")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it has passed", 5*time.Second, func() bool { return forwardStatus(t, a, 1).SentBytes > 0 })
+	eventually(t, "it has passed", patience, func() bool { return forwardStatus(t, a, 1).SentBytes > 0 })
 	_ = d.(*net.TCPConn).SetLinger(0)
 	_ = d.Close()
 	<-ended
-	eventually(t, "the reset is counted", 5*time.Second, func() bool { s := forwardStatus(t, a, 1); return s.Errors == 1 && s.Open == 0 })
+	eventually(t, "the reset is counted", patience, func() bool { s := forwardStatus(t, a, 1); return s.Errors == 1 && s.Open == 0 })
 }
 
 // TestForwardLimit: one connection too many is refused, and when one has gone there is room.
@@ -259,19 +257,19 @@ func TestForwardLimit(t *testing.T) {
 	addr := forwardStatus(t, a, 0).Listen
 	first, second := dialHost(t, addr), dialHost(t, addr)
 	defer second.Close()
-	eventually(t, "both are open", 5*time.Second, func() bool { return forwardStatus(t, a, 0).Open == 2 })
+	eventually(t, "both are open", patience, func() bool { return forwardStatus(t, a, 0).Open == 2 })
 	mustBeReset(t, addr)
 	if s := forwardStatus(t, a, 0); s.Limited != 1 || s.Total != 2 || s.MaxConnections != 2 {
 		t.Errorf("%+v", s)
 	}
 	exchange(t, first, []byte("first"))
-	eventually(t, "there is room", 5*time.Second, func() bool { return forwardStatus(t, a, 0).Open == 1 })
+	eventually(t, "there is room", patience, func() bool { return forwardStatus(t, a, 0).Open == 1 })
 	exchange(t, dialHost(t, addr), []byte("fourth"))
 }
 
 // TestForwardsEndWithTheEngine: connections of all kinds are open when the engine stops, and nothing stays.
 func TestForwardsEndWithTheEngine(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leavesNothing(t)()
 	host, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +306,7 @@ func TestForwardsEndWithTheEngine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "all are open", 5*time.Second, func() bool {
+		eventually(t, "all are open", patience, func() bool {
 			for i := range 4 {
 				if forwardStatus(t, a, i).Open != 1 {
 					return false
@@ -338,9 +336,7 @@ func TestForwardsEndWithTheEngine(t *testing.T) {
 		}
 	}
 	// What the host accepted and nobody took out belongs to the listener.
-	if after := descriptors(t); after > before {
-		t.Errorf("%d descriptors after the first life, %d after the last", before, after)
-	}
+	noMore(t, before)
 }
 
 // zeros is an endless stream.
@@ -350,18 +346,10 @@ func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
 // TestForwardThatCannotListen: the error says which, and nothing stays open.
 func TestForwardThatCannotListen(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	defer leavesNothing(t)()
+	taken := freeListener(t)
 	defer taken.Close()
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	free := netip.MustParseAddrPort(probe.Addr().String())
-	_ = probe.Close()
+	free := netip.AddrPortFrom(loopback(), freePort(t))
 	cfg, _ := twoSites()
 	cfg.Forwards = []warren.ForwardConfig{{Listen: free, To: "10.2.0.1:80"},
 		{Listen: netip.MustParseAddrPort(taken.Addr().String()), To: "10.2.0.1:80"}}
@@ -430,7 +418,7 @@ func TestForwardOnDemand(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the engine has noticed", 5*time.Second, func() bool { return len(a.Status().Forwards) == 0 })
+	eventually(t, "the engine has noticed", patience, func() bool { return len(a.Status().Forwards) == 0 })
 	if err := client.Forward(t.Context(), forwardTo("nonsense"), func(warren.ForwardStatus) { t.Error("ready") }); err == nil || !strings.Contains(err.Error(), "no address with a port") {
 		t.Errorf("%v", err)
 	}

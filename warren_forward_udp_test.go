@@ -37,7 +37,7 @@ func ask(t *testing.T, c net.Conn, text string) {
 	if _, err := c.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 65535)
 	if n, err := c.Read(buf); err != nil || string(buf[:n]) != text {
 		t.Errorf("%q came back as %q: %v", text, buf[:n], err)
@@ -50,7 +50,7 @@ func TestForwardUDP(t *testing.T) {
 	service := echo(t, host, err)
 	out, into := forwardTo("10.2.0.1:53"), warren.ForwardConfig{Listen: netip.MustParseAddrPort("10.1.0.1:53"), To: service}
 	out.Protocol, into.Protocol = "udp", "udp"
-	out.IdleTimeout, into.IdleTimeout = time.Second, time.Hour
+	out.IdleTimeout, into.IdleTimeout = 5*time.Second, time.Hour // longer than a machine stands still
 	a, b, stop := forwardSites(t, out, into)
 	defer stop()
 	far, err := b.ListenPacket("udp", "10.2.0.1:53")
@@ -74,11 +74,11 @@ func TestForwardUDP(t *testing.T) {
 	for range 3 {
 		ask(t, c, "from behind the tunnel")
 	}
-	eventually(t, "all bytes are counted", 5*time.Second, func() bool {
+	eventually(t, "all bytes are counted", patience, func() bool {
 		s := forwardStatus(t, a, 0)
 		return s.Total == 5 && s.SentBytes == 50 && s.ReceivedBytes == 50 && s.Protocol == "udp"
 	})
-	eventually(t, "silent flows end", 5*time.Second, func() bool { return forwardStatus(t, a, 0).Open == 0 })
+	eventually(t, "silent flows end", patience, func() bool { return forwardStatus(t, a, 0).Open == 0 })
 	ask(t, sources[0], "again")
 	if s := forwardStatus(t, a, 0); s.Total != 6 || s.Errors != 0 {
 		t.Errorf("%+v", s)
@@ -106,7 +106,7 @@ func TestForwardUDPLimit(t *testing.T) {
 	for _, i := range []int{0, 1, 0, 2, 0} { // the third source ends the second one's flow
 		ask(t, sources[i], fmt.Sprint("source ", i))
 	}
-	eventually(t, "the flow has ended", 5*time.Second, func() bool { return forwardStatus(t, a, 0).Open == 2 })
+	eventually(t, "the flow has ended", patience, func() bool { return forwardStatus(t, a, 0).Open == 2 })
 	if s := forwardStatus(t, a, 0); s.Total != 3 || s.Limited != 1 || s.Errors != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -126,7 +126,7 @@ func TestForwardUDPToNobody(t *testing.T) {
 	if _, err := c.Write([]byte("anybody?")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the error is told", 5*time.Second, func() bool {
+	eventually(t, "the error is told", patience, func() bool {
 		s := forwardStatus(t, a, 0)
 		return s.Errors == 1 && strings.Contains(s.LastError, "refused") && s.Open == 1
 	})

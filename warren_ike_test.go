@@ -41,7 +41,7 @@ func TestFirstPacketBringsUp(t *testing.T) {
 	if up, _, _ := state(e[0], "peer"); up {
 		t.Error("up without a packet")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := e[0].Ping(ctx, netip.MustParseAddr("10.2.0.1")); err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestFirstPacketBringsUp(t *testing.T) {
 	if err := e[1].Down(ctx, "peer", ""); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the other side hears of it", 5*time.Second, func() bool { up, _, _ := state(e[0], "peer"); return !up })
+	eventually(t, "the other side hears of it", patience, func() bool { up, _, _ := state(e[0], "peer"); return !up })
 	if _, err := e[0].Ping(ctx, netip.MustParseAddr("10.2.0.1")); err != nil {
 		t.Errorf("a packet does not bring it up again: %v", err)
 	}
@@ -78,7 +78,7 @@ func TestWhoIsFollowed(t *testing.T) {
 		network.Rebind(behind, netip.AddrPortFrom(behind.Addr(), 10000+port))
 	}
 	e := startSites(t, network, ikeSite)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := e[0].Ping(ctx, netip.MustParseAddr("10.2.0.1")); err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestWhoIsFollowed(t *testing.T) {
 	short, done := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer done()
 	_, _ = e[1].Ping(short, netip.MustParseAddr("10.1.0.1")) // its answer goes where nobody is
-	eventually(t, "it is heard from elsewhere", 5*time.Second, func() bool { return of(0).InPackets > heard })
+	eventually(t, "it is heard from elsewhere", patience, func() bool { return of(0).InPackets > heard })
 	if at := of(0).Remote; at != was {
 		t.Errorf("from behind a NAT the peer is followed from %v to %v", was, at)
 	}

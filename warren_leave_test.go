@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
@@ -29,7 +28,7 @@ func TestWhyDown(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
-	err = ping(t, e, "10.2.0.1", 10*time.Second)
+	err = ping(t, e, "10.2.0.1", patience)
 	cancel()
 	if ran := <-ended; err != nil || ran != nil {
 		t.Fatal(err, ran)

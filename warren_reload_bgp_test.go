@@ -18,7 +18,7 @@ func bgpReload(t *testing.T) (sites [2]*reloadSite, more [2]string) {
 		sites[i] = &reloadSite{self: i + 1, peer: 2 - i,
 			head: "underlay: {addresses: [192.0.2.%[1]d]}\n",
 			vrf: `    port: {netstack: {addresses: [10.%[1]d.0.1/24, 10.%[1]d.7.1/24]}}
-    bgp: {local_as: 6500%[1]d, router_id: 10.0.0.%[1]d, hold_time: 9s, multipath: 4, import: all, export: [{from: connected}]}
+    bgp: {local_as: 6500%[1]d, router_id: 10.0.0.%[1]d, hold_time: 90s, multipath: 4, import: all, export: [{from: connected}]}
 `,
 			tunnels: map[string]string{"peer": neighborByHand(1, 10, i, "")}}
 		more[i] = neighborByHand(2, 20, i, "")
@@ -52,20 +52,20 @@ func TestApplyBGP(t *testing.T) {
 	learned := func(prefix, via string) func() bool {
 		return func() bool { got, source := leadsTo(e[0], prefix); return got == via && (via == "" || source == "bgp") }
 	}
-	eventually(t, "both networks are learned", 15*time.Second, func() bool {
+	eventually(t, "both networks are learned", patience, func() bool {
 		return learned("10.2.0.0/24", "peer")() && learned("10.2.7.0/24", "peer")()
 	})
 	since := session(t, e[0], "peer").Since
 
 	sites[1].vrf = strings.Replace(sites[1].vrf, "{from: connected}", `{from: connected, prefixes: ["10.2.0.0/24"]}`, 1)
 	sites[1].apply(t, e[1])
-	eventually(t, "what is exported no more is withdrawn", 5*time.Second, learned("10.2.7.0/24", ""))
+	eventually(t, "what is exported no more is withdrawn", patience, learned("10.2.7.0/24", ""))
 	sites[0].vrf = strings.Replace(sites[0].vrf, "import: all", `import: [{prefixes: ["10.2.7.0/24"]}]`, 1)
 	sites[0].apply(t, e[0])
-	eventually(t, "what is imported no more is gone", 5*time.Second, learned("10.2.0.0/24", ""))
+	eventually(t, "what is imported no more is gone", patience, learned("10.2.0.0/24", ""))
 	sites[1].vrf = strings.Replace(sites[1].vrf, `["10.2.0.0/24"]`, `["10.2.7.0/24"]`, 1)
 	sites[1].apply(t, e[1])
-	eventually(t, "what is exported and imported is learned", 5*time.Second, learned("10.2.7.0/24", "peer"))
+	eventually(t, "what is exported and imported is learned", patience, learned("10.2.7.0/24", "peer"))
 	for i := range e {
 		if n := session(t, e[i], "peer"); n.State != "Established" || i == 0 && !n.Since.Equal(since) {
 			t.Errorf("engine %d: the session is %s since %v, want since %v", i, n.State, n.Since, since)
@@ -76,7 +76,7 @@ func TestApplyBGP(t *testing.T) {
 		s.tunnels["more"] = more[i]
 		s.apply(t, e[i])
 	}
-	eventually(t, "the new tunnel is used too", 15*time.Second, func() bool {
+	eventually(t, "the new tunnel is used too", patience, func() bool {
 		for _, r := range e[0].Routes(netip.MustParsePrefix("10.2.7.0/24")) {
 			if len(r.Hops) == 2 {
 				return true
@@ -89,7 +89,7 @@ func TestApplyBGP(t *testing.T) {
 	}
 	delete(sites[0].tunnels, "peer")
 	sites[0].apply(t, e[0])
-	eventually(t, "the neighbour hears that it is one no more", 4*time.Second, func() bool { return session(t, e[1], "peer").State != "Established" })
+	eventually(t, "the neighbour hears that it is one no more", 30*time.Second, func() bool { return session(t, e[1], "peer").State != "Established" })
 	delete(sites[1].tunnels, "peer")
 	sites[1].apply(t, e[1])
 	if learned := learned("10.2.7.0/24", "more"); !learned() {
@@ -103,10 +103,10 @@ func TestApplyBGP(t *testing.T) {
 		t.Errorf("neighbours %q", names)
 	}
 	for i, s := range sites {
-		s.tunnels["more"] = neighborByHand(2, 20, i, ", hold_time: 12s, bfd: {interval: 20ms, multiplier: 5}")
+		s.tunnels["more"] = neighborByHand(2, 20, i, ", hold_time: 12s, bfd: {interval: 300ms, multiplier: 20}")
 		s.apply(t, e[i])
 	}
-	eventually(t, "the changed neighbour is back, and watched", 20*time.Second, func() bool {
+	eventually(t, "the changed neighbour is back, and watched", patience, func() bool {
 		n := session(t, e[0], "more")
 		return n.State == "Established" && n.HoldTime == 12*time.Second && n.BFD == "Up" && learned("10.2.7.0/24", "more")()
 	})

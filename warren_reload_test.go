@@ -118,7 +118,7 @@ func startReload(t *testing.T, sites [2]*reloadSite) (e [2]*warren.Engine) {
 	for i, s := range sites {
 		e[i], _ = startSite(t, network, strings.ReplaceAll(s.text(), "%", "%%")+"# %[1]d %[2]d %[3]s %[4]d\n", i)
 	}
-	eventually(t, "both engines run", 5*time.Second, func() bool {
+	eventually(t, "both engines run", patience, func() bool {
 		return e[0].Status().State == "running" && e[1].Status().State == "running"
 	})
 	return e
@@ -128,7 +128,7 @@ func startReload(t *testing.T, sites [2]*reloadSite) (e [2]*warren.Engine) {
 func reached(t *testing.T, e [2]*warren.Engine, net int) {
 	t.Helper()
 	for i := range e {
-		if err := ping(t, e[i], fmt.Sprintf("10.%d.%d.1", 2-i, net), 5*time.Second); err != nil {
+		if err := ping(t, e[i], fmt.Sprintf("10.%d.%d.1", 2-i, net), patience); err != nil {
 			t.Fatalf("network %d of the other site, from site %d: %v", net, i+1, err)
 		}
 	}
@@ -186,7 +186,7 @@ func echoes(t *testing.T, e [2]*warren.Engine, nets ...int) (stop func() (sent i
 			for i := 0; ctx.Err() == nil; i++ {
 				text := fmt.Sprintf("network %d, packet %d", net, i)
 				_, err := c.Write([]byte(text))
-				_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+				_ = c.SetReadDeadline(time.Now().Add(patience))
 				n := 0
 				if err == nil {
 					n, err = c.Read(buf)
@@ -201,6 +201,11 @@ func echoes(t *testing.T, e [2]*warren.Engine, nets ...int) (stop func() (sent i
 		})
 	}
 	return func() (int, []string) {
+		eventually(t, "packets pass, or none does", patience, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return sent >= 30 || len(lost) > 0
+		})
 		cancel()
 		running.Wait()
 		return sent, lost
@@ -437,7 +442,7 @@ func TestApplyToStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
-	eventually(t, "two tunnels", 5*time.Second, func() bool { return len(e.Status().Tunnels) == 2 })
+	eventually(t, "two tunnels", patience, func() bool { return len(e.Status().Tunnels) == 2 })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -448,21 +453,10 @@ func TestApplyToStopped(t *testing.T) {
 // again.
 func TestApplyForwards(t *testing.T) {
 	sites, _, _ := reloadSites(t)
-	listener, err := freeListener()
-	if err != nil {
-		t.Fatal(err)
-	}
-	taken := listener.Addr().String()
-	free, err := freeListener()
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	listener := freeListener(t)
+	taken, free := listener.Addr().String(), netip.AddrPortFrom(loopback(), freePort(t)).String()
 	forward := func(listen string) string { return fmt.Sprintf("  - {listen: %q, to: \"10.2.1.1:7\"}\n", listen) }
-	sites[0].rest = "forward:\n" + forward(fmt.Sprintf("127.0.0.1:%d", port))
+	sites[0].rest = "forward:\n" + forward(free)
 	e := startReload(t, sites)
 	ln, err := e[1].Listen("tcp", "10.2.1.1:7")
 	if err != nil {
@@ -478,7 +472,7 @@ func TestApplyForwards(t *testing.T) {
 			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
 		}
 	}()
-	c := dialEcho(t, fmt.Sprintf("127.0.0.1:%d", port))
+	c := dialEcho(t, free)
 	defer c.Close()
 	sites[0].rest += forward(taken)
 	if err := e[0].Apply(sites[0].config(t)); !errors.Is(err, warren.ErrPartlyApplied) || !strings.Contains(err.Error(), taken) {
@@ -539,8 +533,6 @@ func TestApplyWhileRunning(t *testing.T) {
 	}
 }
 
-func freeListener() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
-
 // dialEcho connects to who echoes, and sees that he does.
 func dialEcho(t *testing.T, to string) net.Conn {
 	t.Helper()
@@ -554,7 +546,7 @@ func dialEcho(t *testing.T, to string) net.Conn {
 
 func sayAndHear(t *testing.T, c net.Conn) {
 	t.Helper()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	want, got := []byte("warren"), make([]byte, 6)
 	if _, err := c.Write(want); err != nil {
 		t.Fatal(err)
@@ -576,7 +568,7 @@ func TestApplyTemplate(t *testing.T) {
 	sites[1].apply(t, e[1])
 	sites[0].tunnels["hub"] = byIKE(5, "")
 	sites[0].apply(t, e[0])
-	if err := ping(t, e[0], "10.2.5.1", 5*time.Second); err != nil {
+	if err := ping(t, e[0], "10.2.5.1", patience); err != nil {
 		t.Fatal(err)
 	}
 	clients := func() (n int) {

@@ -69,7 +69,7 @@ func TestApplyPeerInPlace(t *testing.T) {
 	if err := e[0].Rekey(t.Context(), "wg", ""); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a handshake with the new key", 10*time.Second, func() bool { return peer(0).LastHandshake.After(last) })
+	eventually(t, "a handshake with the new key", patience, func() bool { return peer(0).LastHandshake.After(last) })
 	reached(t, e, 3)
 	if sent, lost := stop(); len(lost) > 0 || sent < 30 {
 		t.Errorf("of %d packets %d are lost: %q", sent, len(lost), lost)

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
@@ -120,11 +119,11 @@ func TestNothingShowsSecrets(t *testing.T) {
 	for i := range e {
 		e[i] = startShown(t, network, sites[i], i, log)
 	}
-	eventually(t, "the tunnel by IKE is up", 20*time.Second, func() bool {
+	eventually(t, "the tunnel by IKE is up", patience, func() bool {
 		up, _, _ := state(e[0], "ike")
 		return up
 	})
-	if err := ping(t, e[0], "10.2.0.1", 10*time.Second); err != nil {
+	if err := ping(t, e[0], "10.2.0.1", patience); err != nil {
 		t.Fatal(err)
 	}
 	for _, tunnel := range []string{"peer", "ike"} {

@@ -20,7 +20,7 @@ underlay: {addresses: [192.0.2.%[1]d]}
 vrfs:
   main:
     port: {netstack: {addresses: [10.%[1]d.0.1/16, "fd0%[1]d::1/64"]}}
-    bgp: {local_as: 6500%[1]d, router_id: 10.0.0.%[1]d, hold_time: 9s, import: all, export: [{from: connected}, {from: bgp}]%[2]s}
+    bgp: {local_as: 6500%[1]d, router_id: 10.0.0.%[1]d, hold_time: 60s, import: all, export: [{from: connected}, {from: bgp}]%[2]s}
 tunnels:
 `
 
@@ -70,7 +70,7 @@ func lineEngine(t *testing.T, network *sim.Network, text string, legacy *warren.
 // handOver has an engine leave for another.
 func handOver(t *testing.T, e *warren.Engine, ended <-chan error) *warren.Legacy {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	legacy, err := e.HandOver(ctx)
 	if err != nil {
@@ -112,7 +112,7 @@ func TestTakeOver(t *testing.T) {
 		}
 		return ""
 	}
-	eventually(t, "all know all", 15*time.Second, func() bool { return missing(-1) == "" })
+	eventually(t, "all know all", patience, func() bool { return missing(-1) == "" })
 
 	stop, lost := make(chan struct{}), make(chan string, 1)
 	go func() {
@@ -135,11 +135,11 @@ func TestTakeOver(t *testing.T) {
 		t.Error("an engine hands over that does not run")
 	}
 	e[1], _ = lineEngine(t, network, lineSite(2, "", 1, 3), legacy)
-	eventually(t, "the engine is up", 5*time.Second, func() bool { return e[1].Status().State == "running" })
+	eventually(t, "the engine is up", patience, func() bool { return e[1].Status().State == "running" })
 	if m := missing(1); m != "" {
 		t.Errorf("the engine does not know what the one before knew: %s", m)
 	}
-	eventually(t, "neighbours are back", 15*time.Second, func() bool {
+	eventually(t, "neighbours are back", patience, func() bool {
 		for _, n := range e[1].Neighbors() {
 			if n.State != "Established" {
 				return false
@@ -147,7 +147,7 @@ func TestTakeOver(t *testing.T) {
 		}
 		return len(e[1].Neighbors()) == 4
 	})
-	eventually(t, "nothing is stale", 5*time.Second, func() bool { return stale(e[0])+stale(e[1])+stale(e[2]) == 0 })
+	eventually(t, "nothing is stale", patience, func() bool { return stale(e[0])+stale(e[1])+stale(e[2]) == 0 })
 	if m := missing(-1); m != "" {
 		t.Error(m)
 	}
@@ -155,7 +155,7 @@ func TestTakeOver(t *testing.T) {
 	if first := <-lost; first != "" {
 		t.Errorf("meanwhile: %s", first)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, dst := range []string{"10.2.0.1", "10.3.0.1", "fd03::1"} {
 		if _, err := e[0].Ping(ctx, netip.MustParseAddr(dst)); err != nil {
@@ -183,19 +183,19 @@ func TestTakeOverByOthers(t *testing.T) {
 	first, ended1 := lineEngine(t, network, lineSite(1, "", 2), nil)
 	second, ended2 := lineEngine(t, network, lineSite(2, "", 1), nil)
 	knows := func(e *warren.Engine, prefix string) bool { via, _ := leadsTo(e, prefix); return via != "" }
-	eventually(t, "both know the other", 15*time.Second, func() bool { return knows(first, "10.2.0.0/16") && knows(second, "10.1.0.0/16") })
+	eventually(t, "both know the other", patience, func() bool { return knows(first, "10.2.0.0/16") && knows(second, "10.1.0.0/16") })
 
 	legacy := handOver(t, first, ended1)
 	other := handOver(t, second, ended2)
 	// The neighbour forgot all, and has nothing to say.
 	lineEngine(t, network, strings.Replace(lineSite(2, "", 1), "export: [{from: connected}, {from: bgp}]", "export: none", 1), nil)
 	first, _ = lineEngine(t, network, lineSite(1, "", 2), legacy)
-	eventually(t, "what was withdrawn is gone", 15*time.Second, func() bool {
+	eventually(t, "what was withdrawn is gone", patience, func() bool {
 		n := session(t, first, "to2 ipv4")
 		return n.State == "Established" && !knows(first, "10.2.0.0/16")
 	})
 	last, _ := lineEngine(t, network, strings.Replace(lineSite(3, "", 2), "to2:", "elsewhere:", 1), other)
-	eventually(t, "another engine is up", 5*time.Second, func() bool { return last.Status().State == "running" })
+	eventually(t, "another engine is up", patience, func() bool { return last.Status().State == "running" })
 	if knows(last, "10.1.0.0/16") {
 		t.Error("a route of a neighbour that is none is kept")
 	}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/dataplane"
@@ -158,7 +157,7 @@ func TestThousandPeers(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, "the hub runs", 10*time.Second, func() bool { return e.Status().State == "running" })
+	eventually(t, "the hub runs", patience, func() bool { return e.Status().State == "running" })
 	pingAll(t, e, n)
 	for i, s := range spokes {
 		if s.answered[0].Load() == 0 || s.answered[1].Load() == 0 || s.strange.Load() != 0 {
@@ -186,7 +185,7 @@ func pingAll(t *testing.T, e *warren.Engine, n int) {
 			for i := range numbers {
 				for _, p := range []string{spoke4(i), spoke6(i)} {
 					dst := netip.MustParsePrefix(p).Addr().Next().String()
-					if err := ping(t, e, dst, 10*time.Second); err != nil {
+					if err := ping(t, e, dst, patience); err != nil {
 						t.Errorf("ping %s: %v", dst, err)
 					}
 				}

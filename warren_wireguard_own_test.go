@@ -2,7 +2,6 @@ package warren_test
 
 import (
 	"testing"
-	"time"
 )
 
 // TestOwnKeyAndPort: a tunnel with a key and a port of its own, beside the one that shares those of all, to the same peer's key.
@@ -27,7 +26,7 @@ tunnels:
 	}
 	e := startWireGuard(t, sites)
 	for _, dst := range []string{"10.2.0.1", "10.12.0.1"} {
-		if err := ping(t, e[0], dst, 5*time.Second); err != nil {
+		if err := ping(t, e[0], dst, patience); err != nil {
 			t.Fatalf("ping %s: %v", dst, err)
 		}
 	}
