@@ -179,7 +179,7 @@ func provokeWith(t *testing.T, s *Socket, r dataplane.Receiver, spi uint32, fres
 			}
 		}
 	}()
-	sender, deadline := s.NewSender(), time.After(5*time.Second)
+	sender, deadline := s.NewSender(), time.After(patience)
 	for {
 		sender.Send(fresh())
 		select {

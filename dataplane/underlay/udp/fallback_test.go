@@ -39,13 +39,13 @@ func collectAny(t *testing.T, s *Socket, n int) (all [][]byte) {
 			}
 		})
 	}
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(patience)
 	for len(all) < n {
 		select {
 		case b := <-arrived:
 			all = append(all, b)
 		case <-deadline:
-			t.Fatalf("%d datagrams of %d within five seconds", len(all), n)
+			t.Fatalf("%d datagrams of %d", len(all), n)
 		}
 	}
 	_ = s.Close()
