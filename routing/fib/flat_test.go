@@ -225,7 +225,7 @@ func TestFlatLookupAllocatesNothing(t *testing.T) {
 	}
 	dst4, dst6 := keys4(fibtest.Destinations(r, v4, 1000)), keys6(fibtest.Destinations(r, v6, 1000))
 	got := make([]Group, 1000)
-	if n := testing.AllocsPerRun(10, func() {
+	if n := testing.AllocsPerRun(100, func() {
 		table.LookupBatch4(dst4, got)
 		table.LookupBatch6(dst6, got)
 	}); n != 0 {
