@@ -193,7 +193,7 @@ func TestCloseWakesAndRemoves(t *testing.T) {
 			if !errors.Is(err, dataplane.ErrClosed) {
 				t.Errorf("woken with %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("a reader sleeps on")
 		}
 	}
@@ -217,7 +217,7 @@ func TestCloseWakesAndRemoves(t *testing.T) {
 func waitAsleep(t *testing.T, d *Device) {
 	t.Helper()
 	for _, u := range d.users {
-		until.True(t, "a reader reads", 5*time.Second, func() bool {
+		until.True(t, "a reader reads", patience, func() bool {
 			free := u.mu.TryLock()
 			if free {
 				u.mu.Unlock()
@@ -268,7 +268,7 @@ func TestRemovedByOthers(t *testing.T) {
 		if errors.Is(err, dataplane.ErrClosed) || !strings.Contains(err.Error(), "removed") {
 			t.Errorf("read: %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the reader does not notice")
 	}
 	b := packet.NewBatch(arena)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -21,6 +22,9 @@ import (
 )
 
 const arena = 4 * (packet.HeadRoom + packet.MaxSize + packet.TailRoom + 64)
+
+// patience bounds every wait; nothing waits for it to pass.
+const patience = time.Minute
 
 func needRoot(t testing.TB) {
 	t.Helper()

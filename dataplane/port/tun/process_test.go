@@ -56,7 +56,7 @@ func TestKilled(t *testing.T) {
 		select {}
 	}
 	ns := space(t, "killed")
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestKilled$", "-test.timeout=30s")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestKilled$", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), "TUN_TEST_KILLED="+ns)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
