@@ -48,6 +48,12 @@ func newWay(t *testing.T) *way {
 		t.Skip("needs root: makes network namespaces")
 	}
 	w := &way{namespace(t, "a"), namespace(t, "r"), namespace(t, "b")}
+	for _, ns := range []string{w.near, w.router, w.far} {
+		// A router asks for no neighbour as long as its link-local address might be a duplicate, and then gives up.
+		in(t, ns, func() error {
+			return errors.Join(write("ipv6/conf/all/accept_dad", "0"), write("ipv6/conf/default/accept_dad", "0"))
+		})
+	}
 	in(t, w.router, func() error {
 		return errors.Join(
 			write("ipv4/ip_forward", "1"), write("ipv6/conf/all/forwarding", "1"),
