@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/warrenvpn/warren/dataplane/port/netstack"
 	"github.com/warrenvpn/warren/routing/bfd"
@@ -36,6 +37,8 @@ type watched struct {
 	name   string
 	tunnel *tunnel
 	conn   netstack.TTLConn
+	// since is before all that BFD finds of it: what is told later of an earlier session to the neighbour is of no interest.
+	since time.Time
 }
 
 // way returns the way to a neighbour, nil if it is not watched any more.
@@ -90,7 +93,7 @@ func (s *site) watchNeighbor(v *vrf, a *adjacency) (err error) {
 	}
 	if err = conn.SetTTL(255); err == nil {
 		w.mu.Lock()
-		w.ways[n.Address] = &watched{name: n.Name, tunnel: a.tunnel, conn: conn}
+		w.ways[n.Address] = &watched{name: n.Name, tunnel: a.tunnel, conn: conn, since: time.Now()}
 		w.mu.Unlock()
 		err = w.manager.Add(n.Address, a.bfd.session())
 	}
@@ -151,7 +154,7 @@ func bfdReason(peer netip.Addr) string { return "BFD of " + peer.String() }
 // has BFD turned off says nothing of the way (RFC 5882 section 4.2).
 func (s *site) seen(v *vrf, w *watch, e bfd.Event) {
 	way := w.way(e.Peer)
-	if way == nil {
+	if way == nil || e.At.Before(way.since) || e.To == bfd.AdminDown {
 		return
 	}
 	name, t, reason := way.name, way.tunnel, bfdReason(e.Peer)
@@ -167,6 +170,10 @@ func (s *site) seen(v *vrf, w *watch, e bfd.Event) {
 		log.Warn("BFD is down", "reason", e.Diag, "neighbor_says", e.RemoteDiag)
 		if t != nil {
 			t.dead(reason)
+			if w.way(e.Peer) != way { // unwatch may have come before, and nobody would say that it is alive
+				t.alive(reason)
+				return
+			}
 		}
 		_ = v.speaker.PathDown(name, fmt.Errorf("%w (%v)", errBFD, e.Diag))
 	case e.From == bfd.Up:
