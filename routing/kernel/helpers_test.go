@@ -80,12 +80,22 @@ func ip(t testing.TB, namespace, format string, args ...any) string {
 	return run(t, "ip", append([]string{"-n", namespace}, strings.Fields(fmt.Sprintf(format, args...))...)...)
 }
 
-// routes are the lines of `ip route`, filtered, spaces made single, of both families.
+// routes are the lines of `ip route`, filtered, spaces made single, of both families. A table that has had none yet is not there.
 func routes(t testing.TB, namespace, filter string) []string {
 	t.Helper()
-	out := ip(t, namespace, "-4 -o route show %s", filter) + ip(t, namespace, "-6 -o route show %s", filter)
+	var all strings.Builder
+	for _, family := range []string{"-4", "-6"} {
+		args := append([]string{"-n", namespace, family, "-o", "route", "show"}, strings.Fields(filter)...)
+		out, err := exec.Command("ip", args...).CombinedOutput()
+		switch {
+		case err == nil:
+			all.Write(out)
+		case !strings.Contains(string(out), "FIB table does not exist"):
+			t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
 	var lines []string
-	for line := range strings.Lines(out) {
+	for line := range strings.Lines(all.String()) {
 		if line = strings.Join(strings.Fields(strings.ReplaceAll(line, "\\", " ")), " "); line != "" {
 			lines = append(lines, line)
 		}
