@@ -64,8 +64,11 @@ func (h *Host) StartStrongSwan(ctx context.Context, swanctlConf string, options 
 	if s.Process, err = h.StartEnv([]string{s.env()}, "charon-systemd"); err != nil {
 		return nil, err
 	}
-	err = s.Wait(ctx, "charon's socket", func() error {
-		_, err := os.Stat(filepath.Join(dir, "vici"))
+	err = s.Wait(ctx, "charon to answer", func() error { // its socket is there before it listens
+		if _, err := os.Stat(filepath.Join(dir, "vici")); err != nil {
+			return err
+		}
+		_, err := s.Ctl(ctx, "--version", "--daemon")
 		return err
 	})
 	if err != nil {
