@@ -141,7 +141,7 @@ func (r *round) run(ctx context.Context, plan []quantity, number int, log func(s
 }
 
 // upTime is how long a contender may take until the first packet has crossed.
-const upTime = 20 * time.Second
+const upTime = time.Minute
 
 // up brings a contender up in a network of its own and waits until packets cross.
 func (r *round) up(ctx context.Context, i int) error {

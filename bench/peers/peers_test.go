@@ -5,6 +5,7 @@ package peers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"regexp"
 	"strings"
@@ -33,8 +34,23 @@ func (broken) Up(context.Context, *Network) (string, error) { return "", errors.
 
 func TestMeasureGoesOnWithoutABrokenContender(t *testing.T) {
 	lab.ForTest(t, "iperf3", "ping")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
+	for try := 1; ; try++ { // rates of a second are nothing on a machine that stands still for as long
+		wrong := measureBroken(ctx, t)
+		if wrong == nil {
+			return
+		}
+		if try == 8 {
+			t.Fatal(wrong)
+		}
+		t.Logf("try %d: %v", try, wrong)
+	}
+}
+
+// measureBroken says what is wrong with rates.
+func measureBroken(ctx context.Context, t *testing.T) error {
+	t.Helper()
 	o := Options{Rounds: 1, TCPTime: time.Second, UDPTime: time.Second, Sizes: []int{300},
 		MaxLoss: 0.5, MaxRate: 4000, Steps: 1, Log: t.Logf}
 	results, err := Measure(ctx, []Contender{broken{}, bare{}}, o)
@@ -42,15 +58,17 @@ func TestMeasureGoesOnWithoutABrokenContender(t *testing.T) {
 		t.Errorf("error %v, want what broke", err)
 	}
 	good, bad := results.Contenders[1], results.Contenders[0]
-	if good.MTU != "1500" || len(good.Values[titleTCP]) != 1 || good.Values[titleTCP][0] <= 0 {
+	if good.MTU != "1500" || len(good.Values[titleTCP]) != 1 || len(good.Values[titleUDP(300)]) != 1 {
 		t.Errorf("bare: %+v", good)
-	}
-	if kpps := good.Values[titleUDP(300)]; len(kpps) != 1 || kpps[0] < 1 || kpps[0] > 2.2 {
-		t.Errorf("bare at 2000 datagrams a second: %v kpps", kpps)
 	}
 	if len(bad.Values[titleTCP]) != 1 || !math.IsNaN(bad.Values[titleTCP][0]) {
 		t.Errorf("broken: %+v", bad)
 	}
+	// What is not measured is NaN, which no comparison holds for.
+	if gbits, kpps := good.Values[titleTCP][0], good.Values[titleUDP(300)][0]; !(gbits > 0 && kpps >= 1 && kpps <= 2.2) {
+		return fmt.Errorf("bare: %v Gbit/s, at 2000 datagrams a second %v kpps: %w", gbits, kpps, err)
+	}
+	return nil
 }
 
 // Each real peer comes up and carries a packet; what it measures is the benchmark's affair.
