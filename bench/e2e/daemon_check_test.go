@@ -71,9 +71,9 @@ tunnels:
 }
 
 // checks that `check` of a file ends with a status and says all of want, on its error output and in good time.
-func checks(t *testing.T, ctx context.Context, program, path string, status int, want ...string) {
+func checks(t testing.TB, ctx context.Context, program, path string, status int, want ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, "check", path)

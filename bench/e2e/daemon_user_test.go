@@ -27,7 +27,7 @@ type commoners struct {
 	program string
 }
 
-func newCommoners(t *testing.T) *commoners {
+func newCommoners(t testing.TB) *commoners {
 	t.Helper()
 	l := lab.ForTest(t, "ip", "setpriv")
 	c := &commoners{}
@@ -54,7 +54,7 @@ func (c *commoners) as(command ...string) []string {
 		"env", "-i", "HOME=" + c.dir, "XDG_RUNTIME_DIR=" + c.dir}, command...)
 }
 
-func (c *commoners) write(t *testing.T, name, text string) string {
+func (c *commoners) write(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(c.dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -125,7 +125,7 @@ func TestRunWithoutPrivilege(t *testing.T) {
 }
 
 // echo sends a megabyte to a program behind b and reads it again.
-func (c *commoners) echo(t *testing.T, ctx context.Context) {
+func (c *commoners) echo(t testing.TB, ctx context.Context) {
 	t.Helper()
 	var ln net.Listener
 	err := c.host.Inside(func() (err error) {
@@ -151,7 +151,7 @@ func (c *commoners) echo(t *testing.T, ctx context.Context) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	words := make([]byte, 1<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(words)
 	go func() {

@@ -44,7 +44,7 @@ tunnels:
 `
 
 // newLoadedEnds starts two engines; a route to the network of the other comes over BGP.
-func newLoadedEnds(ctx context.Context, t *testing.T) (both [2]*loadedEnd) {
+func newLoadedEnds(ctx context.Context, t testing.TB) (both [2]*loadedEnd) {
 	t.Helper()
 	l, program := lab.ForTest(t, "ip", "iperf3"), build(t)
 	fail := func(err error) {
@@ -100,6 +100,10 @@ func TestHeavyTraffic(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
+	fairly(t, heavyTraffic)
+}
+
+func heavyTraffic(t testing.TB) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	both := newLoadedEnds(ctx, t)
@@ -111,7 +115,7 @@ func TestHeavyTraffic(t *testing.T) {
 		}
 	}
 	var flows sync.WaitGroup
-	var lost [2]float64
+	var lost, rate [2]float64
 	for i, g := range both {
 		flows.Go(func() {
 			traffic := lab.Traffic{Server: both[1-i].inside, Addr: fmt.Sprintf("10.%d.0.1", 2-i), Time: 9 * time.Second}
@@ -120,10 +124,11 @@ func TestHeavyTraffic(t *testing.T) {
 				t.Error(err)
 			}
 			t.Logf("%.0f datagrams/s, %.1f %% lost", trial.Rate, 100*trial.Loss)
-			lost[i] = trial.Loss
+			lost[i], rate[i] = trial.Loss, trial.Rate
 		})
 	}
-	if flows.Wait(); lost[0]+lost[1] == 0 {
+	const heavy = 10_000 // datagrams a second: on a slow machine they may be all that it can make
+	if flows.Wait(); lost[0]+lost[1] == 0 && rate[0]+rate[1] < heavy {
 		t.Error("nothing was lost: that was no heavy traffic")
 	}
 	for i, g := range both {

@@ -181,7 +181,7 @@ func TestTableIsInterrupted(t *testing.T) {
 		t.Skip("network namespaces need root")
 	}
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	r := newRelay(ctx, t, relayConfig)
 	routes := filepath.Join(r.lab.Dir(), "routes.conf")

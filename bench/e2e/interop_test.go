@@ -180,7 +180,7 @@ func TestInteroperability(t *testing.T) {
 }
 
 func (l *lan) interoperate(s speaker) {
-	ctx, cancel := context.WithTimeout(l.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(l.t.Context(), 3*time.Minute)
 	defer cancel()
 	l.start(ctx)
 	p := l.startSpeaker(ctx, s)

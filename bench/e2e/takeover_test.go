@@ -25,7 +25,7 @@ import (
 // heir is the laboratory of take-overs: warren on host a, with BIRD as the router of its clear side in r, and a tunnel to warren on
 // host b, whose clear side is ib. BIRD has routes of warren's own and those of the other site, and the other site has BIRD's.
 type heir struct {
-	t           *testing.T
+	t           testing.TB
 	ctx         context.Context
 	lab         *lab.Lab
 	a, b, r, ib *lab.Host
@@ -89,7 +89,7 @@ protocol bgp warren {
 `
 
 // newHeir starts all. more is what the neighbor has in warren's configuration, birdMore in BIRD's.
-func newHeir(t *testing.T, tunnel func(near bool, keys [2]lab.WireGuardKey) (top, ipsec string), more, birdMore string) *heir {
+func newHeir(t testing.TB, tunnel func(near bool, keys [2]lab.WireGuardKey) (top, ipsec string), more, birdMore string) *heir {
 	t.Helper()
 	l, a, b := lab.PairForTest(t, append([]string{"ping"}, lab.BIRDPrograms...)...)
 	h := &heir{t: t, ctx: limit(t), lab: l, a: a, b: b, program: build(t), dir: t.TempDir()}
@@ -144,7 +144,7 @@ type routeEvents struct {
 	said chan netlink.RouteUpdate
 }
 
-func watchRoutes(t *testing.T, host *lab.Host) *routeEvents {
+func watchRoutes(t testing.TB, host *lab.Host) *routeEvents {
 	t.Helper()
 	w := &routeEvents{host, make(chan netlink.RouteUpdate, 4096)}
 	done := make(chan struct{})
@@ -156,7 +156,7 @@ func watchRoutes(t *testing.T, host *lab.Host) *routeEvents {
 }
 
 // deleted are the routes that are no more, but for link-local ones, of all that happened before it was called.
-func (w *routeEvents) deleted(t *testing.T) (all []string) {
+func (w *routeEvents) deleted(t testing.TB) (all []string) {
 	t.Helper()
 	const mark = "203.0.113.77/32"
 	for _, verb := range []string{"add", "del"} {
@@ -174,7 +174,7 @@ func (w *routeEvents) deleted(t *testing.T) (all []string) {
 			case !e.Dst.IP.IsLinkLocalUnicast() && !e.Dst.IP.IsMulticast():
 				all = append(all, e.Dst.String())
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("the kernel says nothing of its routes")
 		}
 	}
@@ -307,7 +307,7 @@ func (h *heir) takeOver() {
 	h.here = h.start("--take-over")
 	select {
 	case <-old.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		h.t.Fatalf("the old one does not end\n%s\n%s", end(old.Log()), end(h.here.Log()))
 	}
 	if err := old.Err(); err != nil {
@@ -355,26 +355,28 @@ func TestTakeOver(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHeir(t, c.tunnel, c.more, c.birdMore)
-			h.await("BFD", func() error {
-				ns, err := h.client.Neighbors(h.ctx)
-				for _, n := range ns {
-					if n.BFD != "" && n.BFD != "Up" {
-						err = errors.New(n.BFD)
+			fairly(t, func(t testing.TB) {
+				h := newHeir(t, c.tunnel, c.more, c.birdMore)
+				h.await("BFD", func() error {
+					ns, err := h.client.Neighbors(h.ctx)
+					for _, n := range ns {
+						if n.BFD != "" && n.BFD != "Up" {
+							err = errors.New(n.BFD)
+						}
 					}
+					return err
+				})
+				since := len(h.bird.Log())
+				h.takeOver()
+				h.takeOver()
+				h.unnoticed(since)
+				if out, err := h.bird.Ctl(h.ctx, "show", "protocols", "all", "warren"); err != nil || !preserved.MatchString(out) {
+					t.Errorf("%v\n%s", err, out)
 				}
-				return err
+				if t.Failed() {
+					t.Logf("here:\n%s\nthere:\n%s", h.here.Log(), h.there.Log())
+				}
 			})
-			since := len(h.bird.Log())
-			h.takeOver()
-			h.takeOver()
-			h.unnoticed(since)
-			if out, err := h.bird.Ctl(h.ctx, "show", "protocols", "all", "warren"); err != nil || !preserved.MatchString(out) {
-				t.Errorf("%v\n%s", err, out)
-			}
-			if t.Failed() {
-				t.Logf("here:\n%s\nthere:\n%s", h.here.Log(), h.there.Log())
-			}
 		})
 	}
 }
@@ -433,7 +435,10 @@ func TestTakeOverRefused(t *testing.T) {
 	if _, err := os.Lstat(nobody); err == nil {
 		t.Error("a socket was made")
 	}
-	if err := h.whole(); err != nil || len(h.bird.Log()) != since {
-		t.Errorf("%v\n%s", err, h.bird.Log()[since:])
+	err := h.whole()
+	for _, word := range []string{"removed", "BGP session", "Neighbor", "changed state"} { // it may still say what it did before
+		if err != nil || strings.Contains(h.bird.Log()[since:], word) {
+			t.Errorf("%v\n%s", err, h.bird.Log()[since:])
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 // it; without, nothing.
 func TestWireGuardInWireshark(t *testing.T) {
 	w := newWG(t, "tcpdump", "tshark")
+	wholeFrames(t, w.a, w.b)
 	keys := filepath.Join(w.dir, "keys")
 	w.startTheirs(lab.PairA4 + ":51820")
 	w.startOurs(w.config(lab.PairB4+":51820", "", "key_export: "+keys))
@@ -37,7 +38,7 @@ func TestWireGuardInWireshark(t *testing.T) {
 	w.must(c.Stop())
 	out := w.run(w.a, "tshark", "-o", "wg.keylog_file:"+filepath.Join(keys, "wireguard.keys"), "-r", c.Path(), "-Y", "icmp or icmpv6")
 	for _, want := range []string{`10\.2\.0\.1 → 10\.1\.0\.1 +ICMP .*request`, `fd02::1 → fd01::1 +ICMPv6 .*reply`} {
-		if n := len(regexp.MustCompile(want).FindAllString(out, -1)); n != 3 {
+		if n := len(regexp.MustCompile(want).FindAllString(out, -1)); n < 3 { // first goes on until three were answered
 			t.Errorf("%d times %q:\n%s", n, want, out)
 		}
 	}
@@ -49,7 +50,7 @@ func TestWireGuardInWireshark(t *testing.T) {
 // sessions is how many answers to initiations were captured.
 func (w *wg) sessions(c *lab.Capture) int {
 	w.t.Helper()
-	return strings.Count(w.run(w.a, "tcpdump", "-nr", c.Path(), "udp[8] == 2"), "\n")
+	return strings.Count(w.seen(c, "udp[8] == 2"), "\n")
 }
 
 // TestWireGuardWithoutWg: where the socket for wg(8) cannot be made the engine runs without it, unless it was asked for by name.

@@ -27,7 +27,7 @@ const wgPort = 51820
 // wg is the laboratory in which warren, on host a with its clear side on host ia, meets wireguard-go on host b: 10.1.0.1 and fd01::1
 // here, 10.2.0.1 and fd02::1 there.
 type wg struct {
-	t           *testing.T
+	t           testing.TB
 	ctx         context.Context
 	lab         *lab.Lab
 	a, b, ia    *lab.Host
@@ -48,7 +48,7 @@ func wgDevice() string {
 	return fmt.Sprintf("wr%sx%d", strconv.FormatInt(int64(os.Getpid()), 36), wgDevices.Add(1))
 }
 
-func newWG(t *testing.T, programs ...string) *wg {
+func newWG(t testing.TB, programs ...string) *wg {
 	t.Helper()
 	programs = append(programs, "ping")
 	l, a, b := lab.PairForTest(t, append(programs, lab.WireGuardPrograms...)...)
@@ -192,10 +192,16 @@ func (w *wg) arrives(from *lab.Host, dst string, args ...string) bool {
 	return err == nil && r.Received == 1
 }
 
+// silent says whether no answer comes within a second.
+func (w *wg) silent(from *lab.Host, dst string) bool {
+	w.t.Helper()
+	return !w.arrives(from, dst, "-W", "1")
+}
+
 // first sends the packets that make the session: none of them may be lost.
 func (w *wg) first(from *lab.Host, dst string) {
 	w.t.Helper()
-	r, err := from.Ping(w.ctx, dst, 3, "-i", "0.1", "-w", "10")
+	r, err := from.Ping(w.ctx, dst, 3, "-i", "0.1", "-w", "30")
 	for i := range 3 {
 		if err == nil && !strings.Contains(r.Output, fmt.Sprintf("icmp_seq=%d ttl", i+1)) {
 			err = fmt.Errorf("packet %d is lost", i+1)
@@ -224,7 +230,7 @@ func (w *wg) reach(from *lab.Host, dst string, args ...string) {
 
 func (w *wg) eventually(what string, cond func() error) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
 	w.must(lab.WaitFor(ctx, what, cond))
 }
@@ -238,6 +244,12 @@ func (w *wg) handshake() string {
 // atOnce makes experiments at the same time, each in its own lab: most of their time is waiting.
 func atOnce(t *testing.T, tests map[string]func(w *wg)) {
 	t.Helper()
+	eachAtOnce(t, tests, func(t *testing.T, test func(t testing.TB)) { test(t) })
+}
+
+// eachAtOnce says how each of them is tried.
+func eachAtOnce(t *testing.T, tests map[string]func(w *wg), try func(t *testing.T, test func(t testing.TB))) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
@@ -246,9 +258,11 @@ func atOnce(t *testing.T, tests map[string]func(w *wg)) {
 	for name, test := range tests {
 		all.Go(func() {
 			t.Run(name, func(t *testing.T) {
-				w := newWG(t)
-				test(w)
-				w.stop()
+				try(t, func(t testing.TB) {
+					w := newWG(t)
+					test(w)
+					w.stop()
+				})
 			})
 		})
 	}
@@ -256,7 +270,7 @@ func atOnce(t *testing.T, tests map[string]func(w *wg)) {
 }
 
 // newPSK is a preshared key.
-func newPSK(t *testing.T) string {
+func newPSK(t testing.TB) string {
 	t.Helper()
 	out, err := exec.Command(build(t), "genpsk").Output()
 	if err != nil {
