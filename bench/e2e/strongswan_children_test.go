@@ -77,9 +77,9 @@ esp_proposals = chacha20poly1305-curve25519 }`))
 		s.pings(p[0], p[1])
 	}
 	for _, sa := range s.sas() {
-		// pings sends three each way, and echo replies go back through the same child.
-		if sa.OutPackets < 6 || sa.InPackets != sa.OutPackets {
-			s.t.Errorf("child %s sent %d and received %d, want 6", sa.Name, sa.OutPackets, sa.InPackets)
+		// pings sends three each way at least, and echo replies go back through the same child.
+		if sa.OutPackets < 6 || sa.InPackets < 6 {
+			s.t.Errorf("child %s sent %d and received %d, want 6 at least", sa.Name, sa.OutPackets, sa.InPackets)
 		}
 	}
 	s.warrenSays("down", "peer", "--child", "c1")
@@ -91,7 +91,7 @@ esp_proposals = chacha20poly1305-curve25519 }`))
 		return err
 	})
 	s.pings(pairs[1][0], pairs[1][1])
-	if r, err := s.inside.Ping(s.ctx, "10.2.0.1", 1, "-I", "10.1.0.1"); err == nil && r.Received > 0 {
+	if r, err := s.inside.Ping(s.ctx, "10.2.0.1", 1, "-I", "10.1.0.1", "-W", "1"); err == nil && r.Received > 0 {
 		s.t.Error("packets cross without their child")
 	}
 }
@@ -133,13 +133,15 @@ func (s *swan) wantTS(local, remote []string) {
 func (s *swan) refused(src, covered, dst string) {
 	s.t.Helper()
 	for _, way := range [][2]string{{src, covered}, {"10.1.0.1", dst}} {
-		if r, err := s.inside.Ping(s.ctx, way[1], 1, "-I", way[0]); err == nil && r.Received > 0 {
+		if r, err := s.inside.Ping(s.ctx, way[1], 1, "-I", way[0], "-W", "1"); err == nil && r.Received > 0 {
 			s.t.Errorf("from %s to %s crossed", way[0], way[1])
 		}
 	}
-	t, err := s.tunnel("peer")
-	s.must(err)
-	if len(t.Drops) == 0 {
-		s.t.Errorf("nothing was counted: %+v", t)
-	}
+	s.eventually("drops to be counted", func() error {
+		t, err := s.tunnel("peer")
+		if err == nil && len(t.Drops) == 0 {
+			err = fmt.Errorf("%+v", t)
+		}
+		return err
+	})
 }

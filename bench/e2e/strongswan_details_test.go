@@ -66,7 +66,7 @@ func (s *swan) fromAnywhere() {
 	charon, child := oneChild("aes128gcm16")
 	s.load(swanctlPSK("", charon))
 	s.startConfig(strings.Replace(s.config(oursPSK+child), "remote: 192.0.2.2", "remote: any", 1))
-	if r, err := s.inside.Ping(s.ctx, "10.2.0.1", 1, "-I", "10.1.0.1"); err == nil && r.Received > 0 {
+	if r, err := s.inside.Ping(s.ctx, "10.2.0.1", 1, "-I", "10.1.0.1", "-W", "1"); err == nil && r.Received > 0 {
 		s.t.Error("a packet crossed before anybody came")
 	}
 	for number := 1; number <= 2; number++ {
@@ -97,11 +97,8 @@ func (s *swan) exactMTU(suite string, mtu int) {
 	s.warrenSays("up", "peer")
 	s.awaitUp("peer", 1)
 	const headers = 28
-	r, err := s.inside.Ping(s.ctx, "10.2.0.1", 1, "-I", "10.1.0.1", "-M", "do", "-s", fmt.Sprint(mtu-headers))
-	if err != nil || r.Received != 1 {
-		s.t.Errorf("%d bytes: %v %s", mtu, err, r.Output)
-	}
-	r, err = s.inside.Ping(s.ctx, "10.2.0.1", 1, "-I", "10.1.0.1", "-M", "do", "-s", fmt.Sprint(mtu+1-headers))
+	s.must(s.inside.WaitReachable(s.ctx, "10.2.0.1", "-I", "10.1.0.1", "-M", "do", "-s", fmt.Sprint(mtu-headers))) // for charon, see pings
+	r, err := s.inside.Ping(s.ctx, "10.2.0.1", 1, "-I", "10.1.0.1", "-M", "do", "-s", fmt.Sprint(mtu+1-headers))
 	if err == nil && r.Received > 0 {
 		s.t.Errorf("%d bytes crossed: %s", mtu+1, r.Output)
 	}

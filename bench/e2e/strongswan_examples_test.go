@@ -179,7 +179,7 @@ secrets { ike-hq { secret = "`+secret+`" } }
 		}
 	}
 	// What no selector covers stays here.
-	if r, err := near.Ping(s.ctx, "198.51.100.254", 1); err == nil && r.Received > 0 {
+	if r, err := near.Ping(s.ctx, "198.51.100.254", 1, "-W", "1"); err == nil && r.Received > 0 {
 		t.Error("a packet that is in no selector came back")
 	}
 	if sas, err := charon.Ctl(s.ctx, "--list-sas"); err != nil || strings.Count(sas, "INSTALLED") != 1 {

@@ -226,7 +226,7 @@ func (r *roadwarriors) strangers() {
 	r.must(c.charon.WriteFile("private/client.key", id.key))
 	r.must(os.WriteFile(c.charon.ConfigPath(), fmt.Appendf(nil, clientConf, "eve.example.com", "server.example.org"), 0o600))
 	r.must(c.charon.Load(r.ctx))
-	if _, err := c.charon.Ctl(r.ctx, "--initiate", "--child", "net", "--timeout", "5"); err == nil {
+	if _, err := c.charon.Ctl(r.ctx, "--initiate", "--child", "net", "--timeout", "20"); err == nil {
 		r.t.Error("a stranger came in")
 	}
 	r.eventuallyLog(0, []string{"eve.example.com", "*.example.org"})

@@ -95,13 +95,15 @@ func TestStrongSwanSite(t *testing.T) {
 	}
 	s.must(near.WaitReachable(s.ctx, "10.2.1.1", "-I", "10.1.1.1"))
 	s.must(v32.WaitReachable(s.ctx, "10.1.1.1", "-I", "10.3.1.1"))
-	st, err := one.client.Status(s.ctx)
-	s.must(err)
-	for _, tun := range st.Tunnels {
-		answers := slices.Contains([]string{"V2-1", "V3-2"}, tun.Name)
-		// Two when both sides began at once, until one of them is given up.
-		if (len(established(&tun)) > 0) != answers || answers && (tun.Children[0].Suite != "aes256gcm16" || tun.State != "up") {
-			t.Errorf("%+v", tun)
+	s.must(one.Wait(s.ctx, "the tunnels of V2-1 and V3-2, and no others", func() error {
+		st, err := one.client.Status(s.ctx)
+		for _, tun := range st.Tunnels {
+			answers := slices.Contains([]string{"V2-1", "V3-2"}, tun.Name)
+			// Two when both sides began at once, until one of them is given up.
+			if (len(established(&tun)) > 0) != answers || answers && (len(tun.Children) == 0 || tun.Children[0].Suite != "aes256gcm16" || tun.State != "up") {
+				return fmt.Errorf("%+v", tun)
+			}
 		}
-	}
+		return err
+	}))
 }

@@ -63,16 +63,23 @@ func (s *swan) rekeys(pair [2]string) {
 		func() error { s.warrenSays("rekey", "peer"); return nil },
 		func() error { _, err := s.charon.Ctl(s.ctx, "--rekey", "--ike", "t"); return err },
 	} {
-		before := s.spis()
+		before := s.otherThan(nil)
 		s.must(rekey())
-		s.eventually("new keys", func() error {
-			if now := s.spis(); len(now) < len(before) || slices.Equal(now, before) {
-				return fmt.Errorf("still %v", now)
-			}
-			return nil
-		})
+		s.otherThan(before)
 		s.pings(pair[0], pair[1])
 	}
+}
+
+// otherThan waits until there are one IKE SA and one child with other SPIs than before.
+func (s *swan) otherThan(before []string) (now []string) {
+	s.t.Helper()
+	s.eventually("new keys", func() error {
+		if now = s.spis(); len(now) != 2 || slices.Equal(now, before) {
+			return fmt.Errorf("%v, before %v", now, before)
+		}
+		return nil
+	})
+	return now
 }
 
 // spis are those of the tunnel's IKE SAs and of the child by which packets leave.
