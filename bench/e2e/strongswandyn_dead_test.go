@@ -100,7 +100,7 @@ func comesBackByPacket(limit time.Duration) func(ctx context.Context, p *keyedPa
 		if err != nil {
 			return err
 		}
-		r, err := p.a.inside.Ping(ctx, p.b.inner.String(), 1, "-W", "3")
+		r, err := p.a.inside.Ping(ctx, p.b.inner.String(), 1, "-W", "15")
 		if err != nil || r.Received != 1 {
 			return fmt.Errorf("the first packet: %v: %s\n%s", err, r.Output, p.logs())
 		}
@@ -125,7 +125,7 @@ func staysAway(limit time.Duration) func(ctx context.Context, p *keyedPair) erro
 // returns: b itself begins after its restart, and a takes that for what it is, at once.
 func returns(ctx context.Context, p *keyedPair) error {
 	return dies(func(ctx context.Context, p *keyedPair) error {
-		return within(ctx, "up again", 5*time.Second, func(ctx context.Context) error {
+		return within(ctx, "up again", 20*time.Second, func(ctx context.Context) error {
 			if err := p.initiate(ctx, p.b); err != nil {
 				return err
 			}
@@ -137,7 +137,7 @@ func returns(ctx context.Context, p *keyedPair) error {
 // TestDeadPeers: a peer is killed, and started again without a memory. The other one notices as dpd_delay says and does what
 // dpd_action says, or hears of it by the peer's INITIAL_CONTACT.
 func TestDeadPeers(t *testing.T) {
-	const limit = 15 * time.Second
+	const limit = 25 * time.Second // less than what dpd_delay is by default
 	ours := func(action string) settings {
 		start := "none"
 		if action == "trap" {

@@ -88,7 +88,12 @@ func (f *flood) run(rate int) {
 				return
 			case <-tick.C:
 			}
-			for due := int(time.Since(begin).Seconds() * float64(rate)); f.sent < due; f.sent++ {
+			due := int(time.Since(begin).Seconds() * float64(rate))
+			if late := due - rate/10; f.sent < late { // what a machine that stood still could not send is not sent at once
+				begin = begin.Add(time.Duration(late-f.sent) * time.Second / time.Duration(rate))
+				due = f.sent + rate/10
+			}
+			for ; f.sent < due; f.sent++ {
 				_, _ = rand.Read(f.datagram[:8])
 				_, _ = f.socket.WriteToUDPAddrPort(f.datagram, f.to) // what does not leave is not sent
 			}
@@ -167,9 +172,9 @@ func underFlood(ctx context.Context, p *keyedPair) error {
 		if err := warren.NewClient(p.b.sock).Tunnel(ctx, "rekey", "peer", "peer"); err != nil {
 			return err
 		}
-		err := within(ctx, "new keys in the flood", 5*time.Second, func(ctx context.Context) error {
+		err := within(ctx, "new keys in the flood", 20*time.Second, func(ctx context.Context) error {
 			return lab.WaitFor(ctx, "a log line", func() error {
-				if p.b.rekeyed(false) != n+1 {
+				if p.b.rekeyed(false) < n+1 {
 					return errors.New("not there")
 				}
 				return nil
@@ -194,8 +199,8 @@ func underFlood(ctx context.Context, p *keyedPair) error {
 	if err != nil {
 		return err
 	}
-	// A hundred half-open IKE SAs are a few hundred kilobytes; the rest is garbage on its way.
-	if f.halves > 150 || f.cookies < f.sent/2 || after-before > 24<<20 {
+	// A hundred half-open IKE SAs, which end after half a minute, are a few hundred kilobytes; the rest is garbage on its way.
+	if f.halves > 150*(1+int(time.Since(since)/(30*time.Second))) || f.cookies < f.sent/2 || after-before > 24<<20 {
 		return fmt.Errorf("%d sent, %d IKE SAs begun, %d cookies asked for; %d MiB of memory, %d before", f.sent, f.halves, f.cookies, after>>20, before>>20)
 	}
 	return nil
@@ -204,5 +209,5 @@ func underFlood(ctx context.Context, p *keyedPair) error {
 // TestFlood: half-open IKE SAs by the thousand, from the address of a peer. From a hundred on each has to show a cookie, so that
 // memory is bounded; tunnels that are up carry, rekey, and come up.
 func TestFlood(t *testing.T) {
-	together(t, []run{{name: "flood", kinds: weWe, do: underFlood}, {name: "flood", kinds: charonWe, do: underFlood}})
+	together(t, []run{{name: "flood", kinds: weWe, do: underFlood, timed: true}, {name: "flood", kinds: charonWe, do: underFlood, timed: true}})
 }

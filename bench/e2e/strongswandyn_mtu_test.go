@@ -79,8 +79,8 @@ func (o *overhead) fits(ctx context.Context, p *keyedPair) error {
 			return e.inside.Ping(ctx, p.other(e).inner.String(), 1, "-I", e.inner.String(), "-M", "do", "-s", fmt.Sprint(size-headers))
 		}
 		// The first one may meet the device with an MTU from before; what it is told is what the second one does.
-		if r, err := ping(o.inner); err != nil || r.Received != 1 {
-			return fmt.Errorf("%d bytes from %s: %v: %s\n%s", o.inner, e.host.Name, err, r.Output, p.logs())
+		if err := e.inside.WaitReachable(ctx, p.other(e).inner.String(), "-I", e.inner.String(), "-M", "do", "-s", fmt.Sprint(o.inner-headers)); err != nil {
+			return fmt.Errorf("%d bytes from %s: %w\n%s", o.inner, e.host.Name, err, p.logs())
 		}
 		r, err := ping(o.inner + 1)
 		if r.Received > 0 || !strings.Contains(r.Output, fmt.Sprintf("mtu = %d", o.inner)) && !strings.Contains(fmt.Sprint(r.Output, err), fmt.Sprintf("mtu=%d", o.inner)) {

@@ -74,8 +74,8 @@ func TestNAT(t *testing.T) {
 	auto := settings{encap: "auto", ipsec: fmt.Sprintf("dpd_delay: %ds", natDPD), conn: fmt.Sprintf("dpd_delay = %ds", natDPD), options: quickCharon}
 	var runs []run
 	for _, k := range []kinds{weCharon, charonWe, weWe} {
-		runs = append(runs, run{name: "both ways", kinds: k, a: auto, b: auto, between: &middleOptions{nat: true}, do: moves(2)},
-			run{name: "one way", kinds: k, a: auto, b: auto, between: &middleOptions{nat: true}, do: moves(1)})
+		runs = append(runs, run{name: "both ways", kinds: k, a: auto, b: auto, between: &middleOptions{nat: true}, timed: true, do: moves(2)},
+			run{name: "one way", kinds: k, a: auto, b: auto, between: &middleOptions{nat: true}, timed: true, do: moves(1)})
 	}
 	together(t, runs)
 }

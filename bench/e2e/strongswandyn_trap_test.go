@@ -62,7 +62,7 @@ func becomeOne(ctx context.Context, p *keyedPair) error {
 	if err := firstPackets(2)(ctx, p); err != nil {
 		return err
 	}
-	return within(ctx, "one IKE SA", 30*time.Second, func(ctx context.Context) error {
+	return within(ctx, "one IKE SA", 45*time.Second, func(ctx context.Context) error {
 		return errors.Join(p.awaitSAs(ctx, p.a, 1, 1), p.awaitSAs(ctx, p.b, 1, 1))
 	})
 }
@@ -71,9 +71,9 @@ func becomeOne(ctx context.Context, p *keyedPair) error {
 func TestTrap(t *testing.T) {
 	trap := settings{start: "trap"}
 	together(t, []run{
-		{name: "trap", kinds: weCharon, a: trap, do: firstPackets(1)},
-		{name: "trap", kinds: weWe, a: trap, do: firstPackets(1)},
-		{name: "trap at both ends", kinds: weWe, a: trap, b: trap, do: firstPackets(2)},
-		{name: "trap at both ends at once", kinds: weWe, a: trap, b: trap, between: &middleOptions{slow: 60 * time.Millisecond}, do: becomeOne},
+		{name: "trap", kinds: weCharon, a: trap, timed: true, do: firstPackets(1)},
+		{name: "trap", kinds: weWe, a: trap, timed: true, do: firstPackets(1)},
+		{name: "trap at both ends", kinds: weWe, a: trap, b: trap, timed: true, do: firstPackets(2)},
+		{name: "trap at both ends at once", kinds: weWe, a: trap, b: trap, between: &middleOptions{slow: 60 * time.Millisecond}, timed: true, do: becomeOne},
 	})
 }
