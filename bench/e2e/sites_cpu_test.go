@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -104,15 +105,38 @@ func switches(pid int) (n float64) {
 // 370 are usual; 700 to 1,000 it is if workers keep their processors while they sleep, and 3,000 if each session sends by itself, too.
 const maxSwitches = 650
 
-// rests sees that gateways without traffic do next to nothing.
-func (s *sites) rests(now, before spent) {
+// rests sees that gateways without traffic do next to nothing. A machine that stands still, or on which others work, has them do more, and
+// so each of them is to rest in one of several times.
+func (s *sites) rests(ctx context.Context) {
 	s.t.Helper()
-	for id, n := range now.switches {
-		if rate := (n - before.switches[id]) / now.at.Sub(before.at).Seconds(); rate > maxSwitches {
-			s.t.Errorf("%v has nothing to do, and its threads go to sleep %.0f times a second, want at most %d", id, rate, maxSwitches)
+	least := map[gatewayID]float64{}
+	for try := 1; ; try++ {
+		before := s.spent()
+		s.settle(ctx, *sitesWatch)
+		now := s.spent()
+		s.t.Log("without flows: ", now.since(before))
+		busy := 0
+		for id, n := range now.switches {
+			rate := (n - before.switches[id]) / now.at.Sub(before.at).Seconds()
+			if old, ok := least[id]; !ok || rate < old {
+				least[id] = rate
+			}
+			if least[id] > maxSwitches {
+				busy++
+			}
+		}
+		if busy == 0 {
+			return
+		}
+		if try == restTries {
+			s.t.Errorf("gateways that have nothing to do, and whose threads go to sleep more often than %d times a second: %v", maxSwitches, least)
+			return
 		}
 	}
 }
+
+// restTries is how often gateways may show that they rest.
+const restTries = 8
 
 // load is the machine's in the meantime, of all its processors, from 0 to 1.
 func (now spent) load(before spent) float64 {

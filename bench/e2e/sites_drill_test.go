@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,8 +27,10 @@ type outcome struct {
 	// span is from the first probe that the former lost, of all flows together, to the last. It is finer than what one flow sees, as each
 	// sends at another time, and more than any was cut off for.
 	span time.Duration
-	// load is the machine's in the meantime, of all its processors, from 0 to 1.
-	load float64
+	// load is the machine's in the meantime, of all its processors, from 0 to 1; still is for how long one of them stood still, and
+	// did not even do what was due: BFD takes that for dead, as it should.
+	load  float64
+	still time.Duration
 	// use says whose work that was.
 	use string
 }
@@ -43,6 +46,9 @@ func (o outcome) String() string {
 		s += fmt.Sprintf(", of those that entered the gateway %5d ms", o.others.For.Milliseconds())
 	}
 	s += fmt.Sprintf(", load %.0f %%", 100*o.load)
+	if o.still > 0 {
+		s += fmt.Sprintf(", the machine stood still for %d ms", o.still.Milliseconds())
+	}
 	if !o.kept() {
 		s += fmt.Sprintf("; %v to %v: %d of %d lost, from %v to %v", o.flow.Src, o.flow.Dst, o.worst.Lost, o.worst.Sent,
 			o.worst.First.Format(time.StampMilli), o.worst.Last.Format(time.StampMilli))
@@ -108,21 +114,17 @@ func (s *sites) exercises(ctx context.Context) []exercise {
 // run again, as judge asks for.
 func (s *sites) drill(ctx context.Context) (all []outcome) {
 	s.t.Helper()
-	begin := s.spent()
-	s.settle(ctx, *sitesWatch)
-	quiet := s.spent()
-	s.t.Log("without flows: ", quiet.since(begin))
-	s.rests(quiet, begin)
-	flows := s.spread()
+	still, err := lab.WatchStandstills()
+	s.must(err)
+	defer still.Close()
+	s.rests(ctx)
+	flows := s.spreadWell(ctx)
 	defer flows.Close()
-	s.settle(ctx, 500*time.Millisecond)
-	begin = s.spent()
-	s.usesEveryTunnel(ctx)
-	s.t.Log("with flows: ", s.spent().since(begin))
-	begin = s.spent()
+	begin := s.spent()
 	run := func(event string, allowed, window time.Duration, leaving gatewayID, act func()) {
+		from := time.Now()
 		o := s.measure(ctx, flows, window, leaving, act)
-		o.event, o.allowed = event, allowed
+		o.event, o.allowed, o.still = event, allowed, still.Longest(from, time.Now())
 		s.t.Logf("%v\n    %s", o, o.use)
 		all = append(all, o)
 	}
@@ -131,12 +133,14 @@ func (s *sites) drill(ctx context.Context) (all []outcome) {
 		changed[id] = time.Now()
 	}
 	for _, e := range s.exercises(ctx) {
-		for runs := 0; runs < *sitesRuns || runs < *sitesRuns+maxRepeats && s.unsure(all, e); runs++ {
+		for runs, excused := 0, 0; runs < *sitesRuns || runs < *sitesRuns+maxRepeats+min(excused, maxExcused) && s.unsure(all, e); runs++ {
 			s.settle(ctx, time.Until(changed[e.leaving].Add(s.layout.rest())))
 			s.converged(ctx)
 			run(e.name, e.allowed, e.window, e.leaving, e.act)
 			run(e.undone, 0, 500*time.Millisecond, nobody, e.undo)
 			changed[e.leaving] = time.Now()
+			counts := countRuns(all)
+			excused = max(counts[e.name].excused, counts[e.undone].excused)
 		}
 	}
 	s.t.Log("drill: ", s.spent().since(begin))
@@ -248,16 +252,18 @@ func sitesTable(all []outcome) string {
 	return b.String()
 }
 
-// Times are promised for 9 of 10 runs, on a machine that is loaded up to maxLoad. What is late is repeated so often at the most.
+// Times are promised for 9 of 10 runs, on a machine that is loaded up to maxLoad and does not stand still. What is late is repeated so
+// often at the most, and more often for runs that have an excuse.
 const (
 	maxLoad    = 0.2
 	maxRepeats = 4
+	maxExcused = 8
 )
 
 // runCount is how an event went.
 type runCount struct{ kept, late, excused int }
 
-// countRuns counts runs that were in time, that were late, and that were late on a machine which others loaded.
+// countRuns counts runs that were in time, that were late, and that were late on a machine which stood still or others loaded.
 func countRuns(all []outcome) map[string]*runCount {
 	counts := map[string]*runCount{}
 	for _, o := range all {
@@ -269,7 +275,7 @@ func countRuns(all []outcome) map[string]*runCount {
 		switch {
 		case o.kept():
 			c.kept++
-		case o.load > maxLoad:
+		case o.load > maxLoad || o.still > 0:
 			c.excused++
 		default:
 			c.late++
@@ -296,7 +302,7 @@ func (s *sites) judge(all []outcome) {
 	s.t.Log(sitesTable(all))
 	for event, c := range countRuns(all) {
 		if !c.good() && !s.layout.ospf {
-			s.t.Errorf("%s: %d runs were in time, %d late, %d late on a machine that others loaded", event, c.kept, c.late, c.excused)
+			s.t.Errorf("%s: %d runs were in time, %d late, %d late on a machine that stood still or others loaded", event, c.kept, c.late, c.excused)
 		}
 	}
 	if s.t.Failed() {
@@ -307,8 +313,33 @@ func (s *sites) judge(all []outcome) {
 	}
 }
 
+// spreadWell starts flows that use all tunnels. Which way a flow takes is chance: where that has left a tunnel without its share, others
+// are to do better.
+func (s *sites) spreadWell(ctx context.Context) *lab.Flows {
+	s.t.Helper()
+	for try := 1; ; try++ {
+		flows := s.spread()
+		s.settle(ctx, 500*time.Millisecond)
+		begin := s.spent()
+		err := s.usesEveryTunnel(ctx)
+		s.t.Log("with flows: ", s.spent().since(begin))
+		if err == nil {
+			return flows
+		}
+		if try == spreadTries {
+			s.t.Error(err)
+			return flows
+		}
+		s.t.Log(err)
+		s.must(flows.Close())
+	}
+}
+
+// spreadTries is how often flows may be spread: it is one of a few hundred times that a tunnel gets less than its share.
+const spreadTries = 5
+
 // usesEveryTunnel sees that flows are spread over all tunnels: of two gateways of a site, each gets its share.
-func (s *sites) usesEveryTunnel(ctx context.Context) {
+func (s *sites) usesEveryTunnel(ctx context.Context) error {
 	s.t.Helper()
 	counts := map[gatewayID]map[string]uint64{}
 	count := func(sign uint64) {
@@ -326,12 +357,14 @@ func (s *sites) usesEveryTunnel(ctx context.Context) {
 	count(^uint64(0)) // minus one
 	s.settle(ctx, max(2*time.Second, *sitesWatch))
 	count(1)
+	var errs []error
 	for _, id := range allGateways() {
 		for site := 1; site <= siteCount; site++ {
 			a, b := counts[id][gatewayID{site, 1}.String()], counts[id][gatewayID{site, 2}.String()]
 			if site != id.site && (a < (a+b)/10 || b < (a+b)/10 || a+b < 100) {
-				s.t.Errorf("%v sends site %d %d packets by one tunnel, %d by the other", id, site, a, b)
+				errs = append(errs, fmt.Errorf("%v sends site %d %d packets by one tunnel, %d by the other", id, site, a, b))
 			}
 		}
 	}
+	return errors.Join(errs...)
 }

@@ -34,7 +34,7 @@ func TestSites(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute+time.Duration(*sitesRuns)*time.Minute+2**sitesWatch)
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute+time.Duration(*sitesRuns)*time.Minute+2**sitesWatch)
 			defer cancel()
 			if end, ok := t.Deadline(); ok {
 				ctx, cancel = context.WithDeadline(ctx, end.Add(-20*time.Second)) // so that there is time to clear up
@@ -59,7 +59,7 @@ func (s *sites) reachable(ctx context.Context) {
 			for _, way := range [][2]netip.Addr{{inside4(from), inside4(to)}, {inside6(from), inside6(to)}} {
 				// More than once, since BFD takes a machine that is busy with other things for a dead one.
 				s.must(lab.WaitFor(ctx, fmt.Sprintf("%v to reach %v", way[0], way[1]), func() error {
-					r, err := s.routers[from].host.Ping(ctx, way[1].String(), 5, "-I", way[0].String())
+					r, err := s.routers[from].host.Ping(ctx, way[1].String(), 5, "-I", way[0].String(), "-W", "1")
 					s.must(err)
 					if strings.Count(r.Output, "ttl=62") != r.Received {
 						s.t.Errorf("site %d to %d: ttl is not 62: %s", from, to, r.Output)
