@@ -18,9 +18,24 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/port/pipe"
+	"github.com/warrenvpn/warren/internal/until"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(settled{m}) }
+
+// settled gives goroutines that are about to end the time that a busy machine takes to let them, before goleak looks.
+type settled struct{ *testing.M }
+
+func (m settled) Run() int {
+	code := m.M.Run()
+	if code == 0 {
+		until.Holds(patience, func() bool { return goleak.Find() == nil })
+	}
+	return code
+}
+
+// patience bounds every wait; nothing waits for it to pass.
+const patience = time.Minute
 
 // captured is one packet of a file, with what gopacket's reader does not tell.
 type captured struct {
@@ -363,7 +378,7 @@ func TestFullDiskEndsTheCaptureAlone(t *testing.T) {
 	b := packet.NewBatch(1 << 17)
 	copy(b.Space(1400), ipv4(1400, 1))
 	b.Commit(0, 1400)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for w.Err() == nil && time.Now().Before(deadline) {
 		out.Write(b.Packets())
 		p.Drain()

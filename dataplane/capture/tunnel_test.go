@@ -14,6 +14,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/internal/race"
+	"github.com/warrenvpn/warren/internal/until"
 )
 
 // batchOf holds clear packets.
@@ -116,7 +117,7 @@ func TestCountEndsTheCapture(t *testing.T) {
 	tap.Clear(1, true, batchOf(ipv4(100, 3), ipv4(100, 4)))
 	select {
 	case <-w.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("it goes on")
 	}
 	if err := w.Close(); err != nil {
@@ -134,9 +135,7 @@ func TestTimesNeverGoBack(t *testing.T) {
 	tap := TapTunnel("b", Sides{Clear: true}, w).(*tunnelTap)
 	late := meta{kind: kindClear, dir: outbound, time: w.stamp()}
 	tap.Clear(0, true, batchOf(ipv4(100, 1)))
-	for w.Stats().Written < 1 {
-		time.Sleep(time.Millisecond)
-	}
+	until.True(t, "the first is written", patience, func() bool { return w.Stats().Written == 1 })
 	r := tap.clear.ring(w, 1)
 	r.put(&late, ipv4(100, 2))
 	w.publish(r)
