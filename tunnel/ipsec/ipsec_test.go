@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -88,33 +89,37 @@ func TestInnerMTU(t *testing.T) {
 func TestFaultsDeliverNothingWrong(t *testing.T) {
 	for _, suite := range []esp.Suite{esp.AES128GCM16, esp.ChaCha20Poly1305, esp.AES256SHA256} {
 		for seed := range uint64(3) {
-			_, h := pair(t, setup{suite: suite, seed: seed, window: esp.MaxReplayWindow, faults: sim.Faults{Loss: .05, Duplicate: .2, Corrupt: .1, Reorder: .2, Jitter: 2 * time.Millisecond}})
-			const n = 2000
-			go func() {
-				for i := range uint32(n) {
-					if h[0].port.Inject(ip("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) != nil {
-						return
-					}
-				}
-			}()
-			seen := map[uint32]bool{}
-			for {
-				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-				p, err := h[1].port.Next(ctx)
-				cancel()
-				if err != nil {
-					break
-				}
-				i := binary.BigEndian.Uint32(p.Data[28:])
-				if i >= n || seen[i] || !bytes.Equal(p.Data, ip("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) {
-					t.Fatalf("%v seed %d: packet %d: again: %v", suite, seed, i, seen[i])
-				}
-				seen[i] = true
-			}
-			if len(seen) < n*8/10 || len(seen) == n {
-				t.Errorf("%v seed %d: %d of %d arrived", suite, seed, len(seen), n)
+			synctest.Test(t, func(t *testing.T) { deliversNothingWrong(t, suite, seed) })
+		}
+	}
+}
+
+func deliversNothingWrong(t *testing.T, suite esp.Suite, seed uint64) {
+	_, h := pair(t, setup{suite: suite, seed: seed, window: esp.MaxReplayWindow, faults: sim.Faults{Loss: .05, Duplicate: .2, Corrupt: .1, Reorder: .2, Jitter: 2 * time.Millisecond}})
+	const n = 2000
+	go func() {
+		for i := range uint32(n) {
+			if h[0].port.Inject(ip("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) != nil {
+				return
 			}
 		}
+	}()
+	seen := map[uint32]bool{}
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // of the bubble: until nothing is on its way
+		p, err := h[1].port.Next(ctx)
+		cancel()
+		if err != nil {
+			break
+		}
+		i := binary.BigEndian.Uint32(p.Data[28:])
+		if i >= n || seen[i] || !bytes.Equal(p.Data, ip("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) {
+			t.Fatalf("%v seed %d: packet %d: again: %v", suite, seed, i, seen[i])
+		}
+		seen[i] = true
+	}
+	if len(seen) < n*8/10 || len(seen) == n { // 5 in 100 are lost, 10 damaged: 80 is 7 standard deviations from what is to be expected
+		t.Errorf("%v seed %d: %d of %d arrived", suite, seed, len(seen), n)
 	}
 }
 
@@ -349,7 +354,7 @@ func TestPathMTUIsLearntWithinFloorsAndForgotten(t *testing.T) {
 
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	until.True(t, what, 5*time.Second, cond)
+	until.True(t, what, 30*time.Second, cond)
 }
 
 func TestKeepalivesWhenSilent(t *testing.T) {

@@ -182,7 +182,7 @@ func (h *host) inject(t testing.TB, pkts ...[]byte) {
 // next returns the next packet that comes out of the port.
 func (h *host) next(t testing.TB) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	p, err := h.port.Next(ctx)
 	if err != nil {
@@ -195,7 +195,7 @@ func (h *host) next(t testing.TB) []byte {
 func (h *host) dropped(t testing.TB, r packet.Reason, n uint64) {
 	t.Helper()
 	var got uint64
-	until.Holds(5*time.Second, func() bool {
+	until.Holds(30*time.Second, func() bool {
 		got = 0
 		for _, w := range h.plane.WorkerStats() {
 			got += w.Drops[r]
