@@ -40,7 +40,7 @@ func hearWg(t *testing.T, text string) (asked string, ok bool) {
 			if err != nil {
 				return
 			}
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			var b strings.Builder
 			r := bufio.NewReader(c)
 			for line, err := r.ReadString('\n'); err == nil && line != "\n"; line, err = r.ReadString('\n') {

@@ -2,6 +2,7 @@ package uapi
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -220,9 +221,15 @@ func TestApplyMovesMany(t *testing.T) {
 			to.AllowedIPs = append(to.AllowedIPs, AllowedIP{Prefix: p})
 		}
 	}
-	began := time.Now()
-	s := State{Peers: []PeerState{from}}.Apply(Change{Peers: []PeerChange{to}})
-	took := time.Since(began)
+	var s State
+	took := time.Duration(math.MaxInt64)
+	for range 5 { // a machine that stands still does not do so every time
+		began := time.Now()
+		s = State{Peers: []PeerState{from}}.Apply(Change{Peers: []PeerChange{to}})
+		if took = min(took, time.Since(began)); took < time.Second {
+			break
+		}
+	}
 	if len(s.Peers) != 2 || len(s.Peers[0].AllowedIPs) != many/2 || len(s.Peers[1].AllowedIPs) != many/2 {
 		t.Fatalf("%d peers", len(s.Peers))
 	}

@@ -94,7 +94,7 @@ func TestTooManyConnections(t *testing.T) {
 		t.Errorf("a connection too many: %q, %v; want it closed", got, err)
 	}
 	_ = all[0].c.Close()
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	for deadline := time.Now().Add(30 * time.Second); ; runtime.Gosched() {
 		c := dial(t, s)
 		_, _ = io.WriteString(c.c, "get=1\n\n")
 		if line, err := c.r.ReadString('\n'); err == nil && line == "errno=0\n" {
@@ -286,7 +286,7 @@ func TestDeletedFileEnds(t *testing.T) {
 			if !errors.Is(err, ErrRemoved) {
 				t.Errorf("serve: %v, want ErrRemoved", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("a server without a file goes on")
 		}
 		if _, err := io.ReadAll(c.r); err != nil {
@@ -318,7 +318,7 @@ func TestCloseWaits(t *testing.T) {
 			t.Errorf("another connection: %v", err)
 		}
 	}
-	until.True(t, "Close waits for the Device", 10*time.Second, func() bool {
+	until.True(t, "Close waits for the Device", 30*time.Second, func() bool {
 		select {
 		case <-closed:
 			t.Fatal("Close does not wait for the Device")
