@@ -85,13 +85,21 @@ func (w *theirs) pump(receive conn.ReceiveFunc) {
 // until works until something is so.
 func (w *theirs) until(what string, so func() bool) {
 	w.t.Helper()
-	for deadline := time.After(12 * time.Second); !so(); {
+	quiet := 0
+	for deadline := time.After(time.Minute); !so(); {
 		select {
 		case b := <-w.in:
 			w.receive(b, address(1))
+			quiet = 0
 		case b := <-w.tun.Inbound:
 			w.got = append(w.got, b)
-		case <-time.After(400 * time.Millisecond): // wireguard-go has nothing to say, however busy the machine is
+			quiet = 0
+		case <-time.After(10 * time.Millisecond):
+			// wireguard-go has nothing to say when it was so again and again: where the machine stands still, that is once.
+			if quiet++; quiet < 40 {
+				continue
+			}
+			quiet = 0
 			if due := w.d.Deadline(); !due.IsZero() && !w.patient {
 				w.jump += max(0, due.Sub(w.clock()))
 			}
