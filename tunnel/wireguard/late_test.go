@@ -37,7 +37,7 @@ func TestLateWorker(t *testing.T) {
 			ahead.Tx.Flush()
 		}
 		late.Tx.Flush()
-		frames = append(frames, d.a.sent.take()...)
+		frames = append(frames, d.a.sent.transport()...)
 	}
 	counters := map[uint64]bool{}
 	for i, f := range frames {
@@ -136,7 +136,7 @@ func TestConcurrentSenders(t *testing.T) {
 	}
 	wg.Wait()
 	seen := map[uint64]bool{}
-	for _, f := range d.a.sent.take() {
+	for _, f := range d.a.sent.transport() {
 		c := binary.LittleEndian.Uint64(f[8:])
 		if seen[c] {
 			t.Fatalf("counter %d twice", c)

@@ -219,7 +219,7 @@ func (h *host) dropped(t testing.TB, r packet.Reason, n uint64) {
 
 func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	until.True(t, what, 10*time.Second, cond)
+	until.True(t, what, 30*time.Second, cond)
 }
 
 // contextOf returns a context of the test's own that it may end.

@@ -1,12 +1,12 @@
 package wireguard_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -101,7 +101,7 @@ func TestTCPGoesOnWhileBothRoam(t *testing.T) {
 	w.startOurs(false)
 	w.startTheirs()
 	ours, others := w.addStack(t, "10.1.0.9"), w.behind("10.2.0.9")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	ln, err := others.Listen("tcp", "10.2.0.9:80")
 	must(t, err)
@@ -112,45 +112,88 @@ func TestTCPGoesOnWhileBothRoam(t *testing.T) {
 	must(t, err)
 	defer s.Close()
 
-	must(t, errors.Join(c.SetDeadline(time.Now().Add(time.Minute)), s.SetDeadline(time.Now().Add(time.Minute))))
+	must(t, errors.Join(c.SetDeadline(time.Now().Add(2*time.Minute)), s.SetDeadline(time.Now().Add(2*time.Minute))))
 	const moves = 4
-	n := shorter(4<<20, 2<<20)
-	var arrived atomic.Int64
-	var done sync.WaitGroup
-	for i, ends := range [][2]io.ReadWriter{{c, s}, {s, c}} {
-		data := make([]byte, n)
+	var tr transfers
+	for i, ends := range [][2]net.Conn{{c, s}, {s, c}} {
+		data := make([]byte, 1<<18+7)
 		for j := range data {
 			data[j] = byte(rand.Uint32())
 		}
-		done.Go(func() {
-			if _, err := ends[0].Write(data); err != nil {
-				t.Errorf("write %d: %v", i, err)
+		taken := make(chan int, onTheWay+1)
+		tr.running.Go(func() {
+			if err := tr.send(ends[0], data, taken); err != nil {
+				t.Errorf("send %d: %v", i, err)
 			}
 		})
-		done.Go(func() {
-			got := make([]byte, 0, n)
-			for len(got) < n {
-				k, err := ends[1].Read(got[len(got):n])
-				if got = got[:len(got)+k]; err != nil {
-					t.Errorf("read %d: %v", i, err)
-					return
-				}
-				arrived.Add(int64(k))
-			}
-			if !bytes.Equal(got, data) {
-				t.Errorf("transfer %d: other data arrived", i)
+		tr.running.Go(func() {
+			defer close(taken)
+			if err := tr.take(ends[1], data, taken); err != nil {
+				t.Errorf("take %d: %v", i, err)
 			}
 		})
 	}
 	for i := range moves {
-		if !await(ctx, func() bool { return arrived.Load() >= int64(2*n*i/(moves+2)) }) || !w.move(ctx, i) {
+		part := tr.arrived.Load() + int64(shorter(1<<20, 1<<18)) // in the middle of both
+		if !await(ctx, func() bool { return tr.arrived.Load() >= part }) || !w.move(ctx, i) {
 			t.Errorf("move %d: %v", i, ctx.Err())
 		}
 	}
-	if arrived.Load() == int64(2*n) {
-		t.Error("the transfers ended before the moves did")
+	tr.enough.Store(true)
+	tr.running.Wait()
+}
+
+// transfers go on until it is enough.
+type transfers struct {
+	running sync.WaitGroup
+	arrived atomic.Int64
+	enough  atomic.Bool
+}
+
+// onTheWay is how many octets of a transfer may be on their way, all of which are lost with a move: what a stack then repeats, it
+// repeats a few segments at a time.
+const onTheWay = 48 << 10
+
+// send sends data over and over.
+func (tr *transfers) send(to net.Conn, data []byte, taken <-chan int) error {
+	const chunk = 8 << 10
+	for at, way := 0, 0; !tr.enough.Load() || at != 0; {
+		for way > onTheWay-chunk {
+			n, ok := <-taken
+			if !ok {
+				return errors.New("nobody takes it")
+			}
+			way -= n
+		}
+		n, err := to.Write(data[at:min(at+chunk, len(data))])
+		if err != nil {
+			return err
+		}
+		at, way = (at+n)%len(data), way+n
 	}
-	done.Wait()
+	return to.(interface{ CloseWrite() error }).CloseWrite()
+}
+
+// take says whether that is what arrives.
+func (tr *transfers) take(from net.Conn, data []byte, taken chan<- int) error {
+	buf := make([]byte, 1<<16)
+	for at := 0; ; {
+		n, err := from.Read(buf)
+		for _, b := range buf[:n] {
+			if b != data[at%len(data)] {
+				return fmt.Errorf("octet %d is another", at)
+			}
+			at++
+		}
+		tr.arrived.Add(int64(n))
+		taken <- n // which has room for more than can be on its way
+		switch {
+		case errors.Is(err, io.EOF) && at%len(data) == 0:
+			return nil
+		case err != nil:
+			return fmt.Errorf("after %d octets: %w", at, err)
+		}
+	}
 }
 
 // move moves one end and waits until the other side has noticed: two that move at the same time lose each other, and no protocol
