@@ -92,7 +92,7 @@ func TestForwardCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
 		t.Errorf("%q, %v", b, err)
 	}

@@ -37,7 +37,7 @@ func (l *lockedBuffer) String() string {
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	until.True(t, what, 10*time.Second, holds)
+	until.True(t, what, time.Minute, holds)
 }
 
 // TestReload: SIGHUP and the command have a running engine read its file again. With mistakes in the file all of them are said, and the

@@ -98,7 +98,7 @@ func TestWaits(t *testing.T) {
 		defer close(passed)
 		g.pass()
 	}()
-	True(t, "somebody stands at the gate", 10*time.Second, func() bool { return Waits(function, "sync.Mutex.Lock") })
+	True(t, "somebody stands at the gate", time.Minute, func() bool { return Waits(function, "sync.Mutex.Lock") })
 	if Waits(function, "chan receive") || Waits("until.(*gate).passed", "sync.Mutex.Lock") {
 		t.Error("waits for another reason, or elsewhere")
 	}
