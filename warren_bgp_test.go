@@ -127,7 +127,7 @@ vrfs:
   main:
     port: {netstack: {addresses: [10.%[1]d.0.1/16]}}
     bgp: {local_as: 6500%[1]d, router_id: 10.0.0.%[1]d, hold_time: 90s, multipath: 4, import: all, export: [{from: connected, prefixes: [10.0.0.0/8+]}],
-      bfd: {interval: 50ms, multiplier: 3}}
+      bfd: {interval: 100ms, multiplier: 5}}
 tunnels:
   a:
     ipsec:
