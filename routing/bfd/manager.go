@@ -43,7 +43,8 @@ type Event struct {
 // ManagerConfig is what a Manager needs.
 type ManagerConfig struct {
 	Transport Transport
-	// Event is told of each change of state, in order, from Run's goroutine. It may call the Manager.
+	// Event is told of each change of state, in order, from a goroutine of Run's, a while after Sessions shows it. It may call the
+	// Manager.
 	Event func(Event)
 	// Rand is for discriminators and jitter; nil is one seeded by the system. It is used under a lock.
 	Rand *rand.Rand
