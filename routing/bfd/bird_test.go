@@ -175,15 +175,14 @@ func (x *bird) lastHeard(peer netip.Addr, before time.Time) (at time.Time) {
 	return at
 }
 
-func (x *bird) birdc(args ...string) string {
-	x.t.Helper()
+func (x *bird) birdc(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	out, err := x.host.Run(ctx, "birdc", append([]string{"-s", x.socket}, args...)...)
 	if err != nil {
-		x.t.Fatalf("birdc %v: %v", args, err)
+		return "", fmt.Errorf("birdc %v: %w", args, err)
 	}
-	return out
+	return out, nil
 }
 
 func (x *bird) wait(what string, cond func() error) {
@@ -209,12 +208,15 @@ func (x *bird) waitSessions(what string, state bfd.State, transmit, detection ti
 			return nil
 		}
 		n := 0
-		shown := x.birdc("show", "bfd", "sessions")
+		shown, err := x.birdc("show", "bfd", "sessions")
+		if err != nil {
+			return err
+		}
 		for l := range strings.Lines(shown) {
 			n += strings.Count(strings.Join(strings.Fields(l), " ")+" ", line)
 		}
 		if n != len(sessions) {
-			return fmt.Errorf("BIRD shows\n%s", shown)
+			return fmt.Errorf("BIRD shows\n%swant %q; we have %+v", shown, line, sessions)
 		}
 		return nil
 	})
@@ -284,7 +286,9 @@ func changeIntervals(x *bird) int {
 	}
 	write := func(ms, mult int) {
 		x.write(ms, mult)
-		x.birdc("configure")
+		if _, err := x.birdc("configure"); err != nil {
+			x.t.Fatal(err)
+		}
 	}
 	write(100, 3)
 	set(100, 3)
