@@ -183,6 +183,25 @@ func TestWaitLogFailsWhenTheProcessEnds(t *testing.T) {
 	}
 }
 
+// TestWaitLogOfTheLastWords: what a process has done before it ended is done.
+func TestWaitLogOfTheLastWords(t *testing.T) {
+	ctx := deadline(t)
+	l := ForTest(t)
+	a, err := l.Host("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		p, err := a.Start("sh", "-c", "echo last words")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.WaitLog(ctx, "last words"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestTCPAndUDPRates(t *testing.T) {
 	ctx := deadline(t)
 	_, a, b := PairForTest(t, "iperf3")
@@ -249,24 +268,18 @@ func TestCaptureSeesPackets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Ping(ctx, PairB4, 3); err != nil {
-		t.Fatal(err)
-	}
-	err = WaitFor(ctx, "six packets in the capture", func() error {
-		text, err := b.Run(ctx, "tcpdump", "-n", "-r", c.Path())
-		if n := strings.Count(text, "ICMP echo"); err != nil || n != 6 {
-			return errors.Join(err, errors.New(text))
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
+	if got, err := a.Ping(ctx, PairB4, 3); err != nil || got.Received != 3 {
+		t.Fatal(got, err)
 	}
 	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
 	if err := c.Stop(); err != nil {
 		t.Errorf("stopping twice: %v", err)
+	}
+	text, err := b.Run(ctx, "tcpdump", "-n", "-r", c.Path())
+	if n := strings.Count(text, "ICMP echo"); err != nil || n != 6 {
+		t.Errorf("%d packets, want six: %v\n%s", n, err, text)
 	}
 }
 
