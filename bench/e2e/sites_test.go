@@ -34,7 +34,7 @@ func TestSites(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute+time.Duration(*sitesRuns)*time.Minute+2**sitesWatch)
+			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute+time.Duration(*sitesRuns)*time.Minute+2**sitesWatch)
 			defer cancel()
 			if end, ok := t.Deadline(); ok {
 				ctx, cancel = context.WithDeadline(ctx, end.Add(-20*time.Second)) // so that there is time to clear up
