@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -261,6 +262,7 @@ func TestNoDropRateFindsTheLimit(t *testing.T) {
 	})
 }
 
+// TestCaptureSeesPackets: all of them, also those that tcpdump has not read yet when it is to end.
 func TestCaptureSeesPackets(t *testing.T) {
 	ctx := deadline(t)
 	_, a, b := PairForTest(t, "tcpdump", "ping")
@@ -268,10 +270,14 @@ func TestCaptureSeesPackets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	asleep := c.process.Signal(syscall.SIGSTOP)
 	if got, err := a.Ping(ctx, PairB4, 3); err != nil || got.Received != 3 {
 		t.Fatal(got, err)
 	}
-	if err := c.Stop(); err != nil {
+	stopped := make(chan error)
+	go func() { stopped <- c.Stop() }()
+	time.Sleep(50 * time.Millisecond) // for which tcpdump is late
+	if err := errors.Join(asleep, c.process.Signal(syscall.SIGCONT), <-stopped); err != nil {
 		t.Error(err)
 	}
 	if err := c.Stop(); err != nil {
