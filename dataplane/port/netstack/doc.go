@@ -40,7 +40,7 @@
 //
 // # RFC coverage
 //
-// gVisor's: RFC 9293 with window scaling and timestamps (7323), SACK (2018, 6675), RACK (8985), CUBIC (9438); RFC 768;
+// gVisor's: RFC 9293 with window scaling and timestamps (7323), SACK (2018, 6675), CUBIC (9438); RFC 768;
 // RFC 791 and 8200 with reassembly; ICMP echo and errors (792, 4443), path MTU discovery (1191, 8201) for TCP. Not done,
 // since there is no link layer and addresses are given: ARP, neighbour and router discovery, SLAAC, DHCP, MLD and IGMP.
 // gVisor has no TCP MD5 (2385), no TCP-AO (5925) and no minimum TTL (5082). Names are not resolved: addresses are
