@@ -38,6 +38,22 @@ func TestPairPings(t *testing.T) {
 	}
 }
 
+// TestPingWaitsForTheLast, although the first answer came at once.
+func TestPingWaitsForTheLast(t *testing.T) {
+	ctx := deadline(t)
+	_, a, _ := PairForTest(t, "ping", "tc")
+	if err := a.WaitReachable(ctx, PairB4); err != nil { // so that all has a way
+		t.Fatal(err)
+	}
+	// One packet passes at once, each other takes a third of a second.
+	if _, err := a.Run(ctx, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "2kbit", "burst", "120", "limit", "10000"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := a.Ping(ctx, PairB4, 3); err != nil || got.Received != 3 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestLinkMTU(t *testing.T) {
 	ctx := deadline(t)
 	l := ForTest(t, "ping")

@@ -33,7 +33,8 @@ var (
 func (h *Host) Ping(ctx context.Context, dst string, count int, args ...string) (PingResult, error) {
 	argv := []string{"-n", "-W", "10", "-c", strconv.Itoa(count)}
 	if !slices.Contains(args, "-i") {
-		argv = append(argv, "-l", strconv.Itoa(count))
+		// The interval is for how long ping is occupied with a packet that cannot be sent.
+		argv = append(argv, "-l", strconv.Itoa(count), "-i", "0.01")
 	}
 	argv = append(argv, args...)
 	out, err := h.Run(ctx, "ping", append(argv, dst)...)
