@@ -10,9 +10,18 @@ const (
 
 // group is what a prefix leads to: one next hop, or several with a table of buckets from which a flow's hash chooses. What
 // readers see of it is immutable, and they may hold it as long as they like.
+//
+// Most groups have one hop, and readers see no more of them than these 16 bytes, so that four share a cache line: with a route
+// for each of 10,000 tunnels that is 160 KB, which a core keeps near, instead of 1 MB.
 type group struct {
-	// first is the first hop's ID, here because most groups have no other: one cache line less.
 	first HopID
+	// several says that members has buckets.
+	several bool
+	*members
+}
+
+// members is what else there is of a group.
+type members struct {
 	// buckets is nil for a single hop; its length is a power of two.
 	buckets []HopID
 	hops    []Hop
@@ -32,8 +41,8 @@ type group struct {
 // newGroup makes a group. Where before is what the prefix led to until now, hops that stay keep their flows: only as many
 // buckets change hands as must.
 func newGroup(hops []Hop, before *group) *group {
-	g := &group{first: hops[0].ID, hops: hops, fresh: before == nil}
-	if len(hops) == 1 {
+	g := &group{first: hops[0].ID, several: len(hops) > 1, members: &members{hops: hops, fresh: before == nil}}
+	if !g.several {
 		return g
 	}
 	n := bucketsPerHop
@@ -97,7 +106,7 @@ func (g *group) clone() []Hop {
 }
 
 func (g *group) bucket(i uint32) HopID {
-	if g.buckets == nil {
+	if !g.several {
 		return g.first
 	}
 	return g.buckets[i&uint32(len(g.buckets)-1)]
@@ -108,7 +117,7 @@ func (t *Table) Single(g Group) (HopID, bool) {
 	if g == nil {
 		return 0, true
 	}
-	return g.first, g.buckets == nil
+	return g.first, !g.several
 }
 
 // Pick chooses the hop for a flow by its hash.
