@@ -8,6 +8,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/internal/prefetch"
 	"github.com/warrenvpn/warren/routing/fib"
 )
 
@@ -21,9 +22,9 @@ type fakeTunnel struct {
 	sealed [][]byte
 }
 
-func (t *fakeTunnel) Name() string  { return t.name }
-func (t *fakeTunnel) InnerMTU() int { return t.mtu }
-func (t *fakeTunnel) Prefetch(int)  {}
+func (t *fakeTunnel) Name() string            { return t.name }
+func (t *fakeTunnel) InnerMTU() int           { return t.mtu }
+func (t *fakeTunnel) KeepNear(*prefetch.List) {}
 func (t *fakeTunnel) Seal(ctx *Ctx, pkts []packet.Packet) (refused int) {
 	var n, size uint64
 	for i := range pkts {

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/internal/prefetch"
 )
 
 // Tunnel is a next hop that seals packets for one peer.
@@ -10,10 +11,9 @@ type Tunnel interface {
 	Name() string
 	// InnerMTU is the largest clear packet in bytes that fits now. It changes with the path's MTU.
 	InnerMTU() int
-	// Prefetch asks for the memory that Seal is going to read of the tunnel, in steps from 0 to PrefetchSteps-1: the tunnel itself,
-	// what it points to, and what that points to. A worker whose batch goes to many tunnels calls it for those to come, one step
-	// some time after the other, so that it need not wait for their cache misses.
-	Prefetch(step int)
+	// KeepNear gives the tunnel a list, on which from now on it keeps what Seal reads of it. A worker whose batch goes to many
+	// tunnels asks for those to come, so that it need not wait for their cache misses. It is called once.
+	KeepNear(l *prefetch.List)
 	// Seal seals the packets whose Drop is none and appends the frames to ctx.Tx in order, one for each packet or each
 	// segment of a super-packet. In place where there is room: the bytes of what was sealed are spent afterwards. On
 	// those it refuses it sets Drop, leaves their bytes alone, and returns how many they are; it counts what it sealed. Only of a
@@ -21,9 +21,6 @@ type Tunnel interface {
 	// The worker has parsed the packets and seen that they fit.
 	Seal(ctx *Ctx, pkts []packet.Packet) (refused int)
 }
-
-// PrefetchSteps is how many steps Tunnel.Prefetch has.
-const PrefetchSteps = 3
 
 // Opener is the inbound half of a kind of tunnel: it knows by a frame's first bytes which tunnel it belongs to.
 type Opener interface {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/internal/prefetch"
 )
 
 // tunnelEntry is what the plane keeps for one tunnel: what workers read of it, and where they count.
@@ -18,11 +19,16 @@ type tunnelEntry struct {
 	// InnerMTU.
 	mssClamp int32
 	index    uint32
+	_        [8]byte
 	// So far one cache line, which every packet reads.
 
+	// near is what the tunnel's Seal reads, for who asks ahead: the next line.
+	near prefetch.List
 	// local are the tunnel's own addresses, our ends of its point-to-point pairs.
 	local []netip.Addr
 	drops Drops
+	// Objects of a multiple of 64 bytes begin with a cache line.
+	_ [32]byte
 }
 
 // traffic is one worker's count for one tunnel, on a cache line of its own.
@@ -115,10 +121,12 @@ func (p *Plane) AddTunnel(cfg TunnelConfig, build func(index uint32) (Tunnel, er
 		p.tunnels.free = append(p.tunnels.free, i)
 		return 0, err
 	}
-	p.tunnels.set(i, &tunnelEntry{
+	e := &tunnelEntry{
 		index: i, tunnel: t, vrf: cfg.VRF, local: cfg.Local, mssClamp: int32(cfg.MSSClamp),
 		traffic: make([]traffic, p.maxWorkers),
-	})
+	}
+	t.KeepNear(&e.near)
+	p.tunnels.set(i, e)
 	return i, nil
 }
 

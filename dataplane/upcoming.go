@@ -9,12 +9,13 @@ import (
 )
 
 // A packet for a tunnel that has sent nothing for a while meets some fifteen cold cache lines, many behind each other. Where the
-// packets of a batch go to many tunnels, those to come are asked for while others are sealed: apart is how many tunnels lie
-// between the steps, of which the first is the entry in the plane's table.
+// packets of a batch go to many tunnels, those to come are asked for while others are sealed, in two steps: the entry in the
+// plane's table with its list, and then what is on the list. apart is how many tunnels lie between the steps, and between the
+// second and its use.
 const (
 	fewTunnels = 4
 	apart      = 4
-	lead       = apart * (1 + PrefetchSteps)
+	lead       = 2 * apart
 )
 
 // upcoming are the tunnels that a batch goes to, in the order of its packets.
@@ -23,8 +24,18 @@ type upcoming struct {
 	n, at   int
 }
 
-// find looks which they are, and begins with the first. Where they are few they are left alone.
+// find looks which they are, and begins with the first.
 func (u *upcoming) find(tunnels *tunnelTable, worker int, hops []fib.HopID) {
+	if u.collect(tunnels, hops); u.n == 0 {
+		return
+	}
+	for u.at = -lead; u.at < 0; {
+		u.advance(worker)
+	}
+}
+
+// collect takes the tunnels of a batch, none where they are few.
+func (u *upcoming) collect(tunnels *tunnelTable, hops []fib.HopID) {
 	u.n = 0
 	last := fib.HopID(0)
 	for _, hop := range hops {
@@ -41,34 +52,30 @@ func (u *upcoming) find(tunnels *tunnelTable, worker int, hops []fib.HopID) {
 	}
 	if u.n < fewTunnels {
 		u.n = 0
-		return
-	}
-	for u.at = -lead; u.at < 0; {
-		u.advance(worker)
 	}
 }
 
 // advance goes on by one tunnel: each step is taken for another of those ahead.
 func (u *upcoming) advance(worker int) {
-	if u.n == 0 {
-		return
+	entry, near := u.next()
+	if entry != nil {
+		prefetch.Bytes(unsafe.Pointer(entry), unsafe.Offsetof(entry.local)).Ask()
 	}
+	if near != nil {
+		prefetch.Of(&near.traffic[worker]).Ask()
+		near.near.Ask()
+	}
+}
+
+// next returns for which tunnels the first and the second step is due, nil for none.
+func (u *upcoming) next() (entry, near *tunnelEntry) {
 	at := u.at + lead
 	u.at++
 	if at < u.n {
-		prefetch.Span(unsafe.Pointer(u.entries[at]), unsafe.Offsetof(u.entries[at].local))
+		entry = u.entries[at]
 	}
-	for step := range PrefetchSteps {
-		if at -= apart; at < 0 {
-			return
-		}
-		if at >= u.n {
-			continue
-		}
-		e := u.entries[at]
-		if step == 0 {
-			prefetch.Of(&e.traffic[worker])
-		}
-		e.tunnel.Prefetch(step)
+	if at -= apart; at >= 0 && at < u.n {
+		near = u.entries[at]
 	}
+	return entry, near
 }

@@ -33,7 +33,9 @@ func (w *worker) forward(v *VRF, from *portEntry, pkts []packet.Packet) {
 		w.upcoming.find(&w.plane.tunnels, w.ctx.Worker, hops)
 	}
 	for len(pkts) > 0 {
-		w.upcoming.advance(w.ctx.Worker)
+		if w.upcoming.n > 0 {
+			w.upcoming.advance(w.ctx.Worker)
+		}
 		w.dispatch(hops[0], pkts[:n])
 		pkts, hops = pkts[n:], hops[n:]
 		n = sameHop(hops)

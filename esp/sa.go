@@ -112,6 +112,9 @@ func (k *keyed) HeaderLen() int { return k.size.header() }
 // TrailerLen returns how many bytes stand behind an inner packet of n bytes: padding, trailer and ICV.
 func (k *keyed) TrailerLen(n int) int { return k.size.pad(n) + 2 + k.size.icv }
 
+// MaxTrailerLen returns the most that TrailerLen returns.
+func (k *keyed) MaxTrailerLen() int { return k.size.block - 1 + 2 + k.size.icv }
+
 // SealedLen returns the length of the ESP packet that holds an inner packet of n bytes.
 func (k *keyed) SealedLen(n int) int { return k.size.sealed(n) }
 

@@ -39,6 +39,7 @@ func (r *Run) Left() int { return r.left }
 
 // End gives back what the run borrowed from its SA. Numbers that were not used are lost, which the peer does not mind.
 func (r *Run) End() {
+	r.left = 0
 	if r.cbc != nil {
 		r.sa.cbc.put(r.cbc)
 		r.cbc = nil
@@ -53,13 +54,11 @@ func (r *Run) First() uint64 { return r.next }
 // The run must have a number left.
 func (r *Run) Seal(s *Scratch, b []byte, n int, next byte) int {
 	z := r.sa.size
-	body := n + z.pad(n) + 2
-	total := z.header() + body + z.icv
-	b = b[:total:total]
-	plain := b[z.header() : z.header()+body]
-	putTrailer(plain[n:], next)
-	r.seal(s, b, plain)
-	return total
+	from := z.header()
+	to := from + n + z.pad(n) + 2
+	putTrailer(b[from+n:to], next)
+	r.seal(s, b[:to+z.icv], b[from:to])
+	return to + z.icv
 }
 
 // SealTo seals the inner packet src[:n] into dst, which must be SealedLen(n) bytes long and must not overlap src. The

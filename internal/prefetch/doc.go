@@ -5,7 +5,9 @@
 // in advance instead was tried: it hid the latency of one line behind that of others, and cost 10 ns a line all the same. With
 // 10,000 tunnels and a packet of 1400 bytes for each in turn that was 1.6 to 1.75 times what one tunnel takes.
 //
-// Reading order: prefetch.go; the rest is one instruction for each architecture, and nothing where it has no such instruction.
+// Reading order: prefetch.go, a Piece of memory and a List of such; the rest is one instruction for each architecture, and nothing
+// where it has no such instruction.
 //
-// There is no state: anybody may call at any time, with memory of any kind. What is asked for is only a hint.
+// Anybody may ask at any time, for memory of any kind: what is asked for is only a hint. Whoever has a List sees to it that only
+// one sets it at a time; that others ask meanwhile does no harm.
 package prefetch

@@ -4,7 +4,14 @@ package prefetch
 
 import "unsafe"
 
-// Span asks for the cache lines that hold n bytes from p on, at least one. p need not be valid.
-//
+// Ask asks for all that is on the list.
+func (l *List) Ask() { ask(l) }
+
+// Ask asks for the piece, one line at least.
+func (p Piece) Ask() { span(p.at, p.size) }
+
 //go:noescape
-func Span(p unsafe.Pointer, n uintptr)
+func ask(l *List)
+
+//go:noescape
+func span(p unsafe.Pointer, n uintptr)

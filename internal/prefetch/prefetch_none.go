@@ -2,7 +2,8 @@
 
 package prefetch
 
-import "unsafe"
+// Ask would ask for all that is on the list.
+func (*List) Ask() {}
 
-// Span would ask for the cache lines that hold n bytes from p on.
-func Span(unsafe.Pointer, uintptr) {}
+// Ask would ask for the piece.
+func (Piece) Ask() {}

@@ -28,9 +28,16 @@ type scratch struct {
 	batch esp.Batch
 	// timely is how many runs of shared SAs left in time, one behind the other.
 	timely int
+	// sealing is what Seal has in hand. Between calls it has no numbers; that it stands here spares it from being made anew for
+	// each run, which may be of a single packet.
+	sealing sealing
 }
 
-func newScratch() *scratch { return &scratch{esp: esp.NewScratch()} }
+func newScratch() *scratch {
+	s := &scratch{esp: esp.NewScratch()}
+	s.sealing.scratch = s
+	return s
+}
 
 // sealing is one run on its way through Seal.
 type sealing struct {
@@ -66,7 +73,9 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 		}
 		return refuse(pkts, r)
 	}
-	s := sealing{scratch: t.gw.worker(ctx.Worker), t: t, ctx: ctx, path: path, room: int(t.outer.Load())}
+	s := &t.gw.worker(ctx.Worker).sealing
+	s.t, s.ctx, s.path, s.room = t, ctx, path, int(t.outer.Load())
+	s.bytes, s.count = 0, 0
 	if out.all != nil {
 		s.child = out.all
 		refused = s.sealRun(pkts)
@@ -92,22 +101,25 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 	return refused
 }
 
-// Prefetch implements dataplane.Tunnel, for the first child SA: most tunnels have no other.
-func (t *Tunnel) Prefetch(step int) {
-	if step == 0 {
-		prefetch.Span(unsafe.Pointer(t), unsafe.Offsetof(t.name))
-		return
-	}
+// KeepNear implements dataplane.Tunnel, for the first child SA: most tunnels have no other.
+func (t *Tunnel) KeepNear(l *prefetch.List) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.near = l
+	t.keepNear()
+}
+
+// keepNear is called with t.mu held when something of it has changed.
+func (t *Tunnel) keepNear() {
 	out, path := t.out.Load(), t.path.Load()
-	if out == nil || path == nil {
-		return
-	}
-	if step == 1 {
-		prefetch.Span(unsafe.Pointer(out), unsafe.Offsetof(out.children))
-		prefetch.Of(path)
-	} else if c := &out.first; c.sa != nil {
-		prefetch.Of(c.sa)
-		c.keys.Prefetch()
+	switch {
+	case t.near == nil:
+	case out == nil || path == nil || out.first.sa == nil:
+		t.near.Set()
+	default:
+		sa, head, tail := out.first.sa.Near()
+		t.near.Set(prefetch.Bytes(unsafe.Pointer(t), unsafe.Offsetof(t.name)), prefetch.Bytes(unsafe.Pointer(out), unsafe.Offsetof(out.children)),
+			prefetch.Of(path), sa, head, tail)
 	}
 }
 
@@ -174,7 +186,9 @@ func (s *sealing) numbered() bool { return s.run.Left() > 0 || s.begin() }
 
 // begin takes numbers for the frames to come.
 func (s *sealing) begin() bool {
-	s.end()
+	if s.first != 0 {
+		s.end()
+	}
 	n := reserveAlone
 	if s.shared = s.child.sa.Turn(s.ctx.Worker); s.shared {
 		n = int(s.child.share.Load())
@@ -204,7 +218,7 @@ func (s *sealing) hand() {
 func (s *sealing) end() {
 	s.hand()
 	s.run.End()
-	s.run, s.first = esp.Run{}, 0
+	s.first = 0
 	if s.shared {
 		s.regain()
 	}
@@ -264,8 +278,8 @@ func (s *sealing) sealPlain(p *packet.Packet) {
 		wire.CompleteChecksum(p.Bytes(), &p.Offload)
 	}
 	sa := s.child.sa
-	if p.Off >= int(s.child.header) && p.Tail() >= sa.TrailerLen(p.Len) {
-		b := p.Buf[p.Off-int(s.child.header):]
+	if from := p.Off - int(s.child.header); from >= 0 && (p.Tail() >= int(s.child.trailer) || p.Tail() >= sa.TrailerLen(p.Len)) {
+		b := p.Buf[from:]
 		n := s.run.Seal(s.esp, b, p.Len, nextHeader(p))
 		s.frame(b[:n], p)
 	} else {
@@ -311,16 +325,7 @@ func nextHeader(p *packet.Packet) byte {
 // frame gives one sealed packet its outer header's fields: DSCP and ECN as inside (RFC 2983, RFC 6040 section 4.1), DF as
 // configured. A frame that the path does not take although its packet was let through may be fragmented outside.
 func (s *sealing) frame(b []byte, p *packet.Packet) {
-	df := p.Info.Flags&wire.FlagDF != 0
-	switch s.t.df {
-	case DFSet:
-		df = true
-	case DFClear:
-		df = false
-	}
-	if len(b) > s.room {
-		df = false
-	}
+	df := (p.Info.Flags&wire.FlagDF != 0 || s.t.df == DFSet) && s.t.df != DFClear && len(b) <= s.room
 	s.ctx.Tx.Append(dataplane.Frame{Data: b, Path: s.path, TOS: p.Info.TOS, DF: df, Tunnel: s.t.index})
 	if s.single {
 		s.hand()

@@ -12,6 +12,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
+	"github.com/warrenvpn/warren/internal/prefetch"
 	"github.com/warrenvpn/warren/tunnel/outer"
 )
 
@@ -84,6 +85,7 @@ type Tunnel struct {
 	traps    []*trap
 	mtu      outer.MTU
 	quiet    activity
+	near     *prefetch.List
 }
 
 // outbound is the snapshot that Seal reads: the children in the order of configuration.
@@ -92,21 +94,21 @@ type outbound struct {
 	all *outChild
 	// first is what children[0] points to, here because most tunnels have one child: one cache line less.
 	first outChild
-	// So far one cache line, which every packet reads.
+	// So far less than a cache line, which every packet reads.
 
+	_        [16]byte
 	children []*outChild
 	traps    []*trap
-	_        [24]byte
+	_        [16]byte // and the whole is two
 }
 
 // outChild is what a worker needs of a child SA to seal.
 type outChild struct {
-	sa     *esp.Outbound
-	match  *matcher
-	gw     *Gateway
-	header int32
-	// keys are those of sa, here so that they can be asked for as soon as it.
-	keys esp.Keys
+	sa    *esp.Outbound
+	match *matcher
+	gw    *Gateway
+	// header and trailer are how much room a packet needs around it, at the most.
+	header, trailer int32
 	// share is how many numbers a worker takes at once while others use the SA too.
 	share atomic.Int32
 }
@@ -157,6 +159,7 @@ func (t *Tunnel) setPath(p *dataplane.Path) {
 	}
 	t.gw.peers.Move(from, to)
 	t.path.Store(p)
+	t.keepNear()
 	t.mtu.Explore(p, t.log)
 	t.recompute()
 }
@@ -269,7 +272,7 @@ func (t *Tunnel) publish() {
 			oc = new(outChild)
 		}
 		oc.sa, oc.match, oc.gw, oc.header = c.Out, t.inbounds[i].match, t.gw, int32(c.Out.HeaderLen())
-		oc.keys = c.Out.Keys()
+		oc.trailer = int32(c.Out.MaxTrailerLen())
 		oc.share.Store(reserveShared)
 		o.children = append(o.children, oc)
 	}
@@ -277,6 +280,7 @@ func (t *Tunnel) publish() {
 		o.all = o.children[0]
 	}
 	t.out.Store(o)
+	t.keepNear()
 	t.recompute()
 }
 

@@ -54,7 +54,6 @@ func TestSealAllocatesNothing(t *testing.T) {
 				copy(pkts[0].Bytes(), image)
 				d.a.peer.Seal(d.a.ctx, pkts)
 				d.a.ctx.Tx.Flush()
-				d.a.peer.Prefetch(1)
 			})
 		})
 	}

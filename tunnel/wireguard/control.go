@@ -268,6 +268,7 @@ func (p *Peer) rotate(to handshake.Keypairs) (flushed bool) {
 		p.set(Up)
 	default:
 		p.current.Store(nil)
+		p.keepNear()
 		if p.state == Up {
 			p.set(Idle)
 		}

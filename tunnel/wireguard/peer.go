@@ -56,6 +56,7 @@ type Peer struct {
 	onState func(State)
 
 	waiting waiting
+	near    near
 
 	mu         sync.Mutex
 	endpoint   netip.AddrPort // the path's, or where there is no underlay for it
@@ -241,6 +242,7 @@ func (p *Peer) movePath(path *dataplane.Path) {
 		p.endpoint = path.Remote
 	}
 	p.path.Store(path)
+	p.keepNear()
 	p.explore()
 }
 
@@ -277,6 +279,7 @@ func (p *Peer) moved(u dataplane.Underlay, from netip.AddrPort) {
 	}
 	p.endpoint = from
 	p.path.Store(&dataplane.Path{Underlay: u, Remote: from})
+	p.keepNear()
 	p.recompute()
 	p.note(noteMoved)
 }

@@ -1,6 +1,7 @@
 package wireguard
 
 import (
+	"sync"
 	"unsafe"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -73,18 +74,34 @@ func (p *Peer) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 	return refused
 }
 
-// Prefetch implements dataplane.Tunnel. A key of ChaCha20-Poly1305 is one cache line, and nothing is derived from it beforehand.
-func (p *Peer) Prefetch(step int) {
-	if step == 0 {
-		prefetch.Span(unsafe.Pointer(p), unsafe.Offsetof(p.name))
-		return
-	}
+// near is the list on which a peer keeps what Seal reads of it.
+type near struct {
+	mu   sync.Mutex
+	list *prefetch.List
+}
+
+// KeepNear implements dataplane.Tunnel.
+func (p *Peer) KeepNear(l *prefetch.List) {
+	p.near.mu.Lock()
+	p.near.list = l
+	p.near.mu.Unlock()
+	p.keepNear()
+}
+
+// keepNear is called when path or current has changed. A key of ChaCha20-Poly1305 is one cache line, and nothing is derived from
+// it beforehand.
+func (p *Peer) keepNear() {
+	p.near.mu.Lock()
+	defer p.near.mu.Unlock()
 	kp, path := p.current.Load(), p.path.Load()
-	if step > 1 || kp == nil || path == nil {
-		return
+	switch {
+	case p.near.list == nil:
+	case kp == nil || path == nil:
+		p.near.list.Set()
+	default:
+		p.near.list.Set(prefetch.Bytes(unsafe.Pointer(p), unsafe.Offsetof(p.name)), prefetch.Bytes(unsafe.Pointer(kp), unsafe.Offsetof(kp.in)),
+			prefetch.Of(path), prefetch.Behind(kp.send))
 	}
-	prefetch.Span(unsafe.Pointer(kp), unsafe.Offsetof(kp.in))
-	prefetch.Of(path)
 }
 
 // refuse sets the reason on all packets that have none and returns how many have one.

@@ -133,6 +133,9 @@ func (p *Peer) publish(kp *keypair) (sent bool) {
 			p.current.Store(kp)
 		}
 		p.waiting.mu.Unlock()
+		if last {
+			p.keepNear()
+		}
 		sent = p.sendKept(kp, queue) || sent
 		if last {
 			return sent
@@ -148,6 +151,7 @@ func (p *Peer) promote(kp *keypair) {
 		p.current.Store(kp)
 	}
 	p.waiting.mu.Unlock()
+	p.keepNear()
 	p.heard.Store(kp)
 	p.note(noteConfirmed)
 }
