@@ -17,6 +17,8 @@ import (
 type ownFrames struct {
 	// ports are the UDP ports our underlays send from; raw is whether one sends IP protocol 50.
 	ports atomic.Pointer[[]uint16]
+	// some has a bit for each of ports, by the number's last six bits: most datagrams meet none.
+	some  atomic.Uint64
 	raw   atomic.Bool
 	peers Peers
 }
@@ -33,8 +35,16 @@ func (o *ownFrames) add(u Underlay) {
 	if old := o.ports.Load(); old != nil {
 		ports = append(ports, *old...)
 	}
-	ports = append(ports, u.Local().Port())
+	o.setPorts(append(ports, u.Local().Port()))
+}
+
+func (o *ownFrames) setPorts(ports []uint16) {
+	var some uint64
+	for _, port := range ports {
+		some |= 1 << (port % 64)
+	}
 	o.ports.Store(&ports)
+	o.some.Store(some)
 }
 
 // remove forgets the port of an underlay that is gone. Raw underlays are remembered: what goes to a peer by IP protocol 50 is
@@ -48,19 +58,21 @@ func (o *ownFrames) remove(u Underlay) {
 	if i := slices.Index(ports, u.Local().Port()); i >= 0 {
 		ports = slices.Delete(ports, i, i+1)
 	}
-	o.ports.Store(&ports)
+	o.setPorts(ports)
 }
 
-// is says whether the packet is one of our frames. It is cheap for all that cannot be.
+// may says whether the packet can be one of our frames, or a fragment of one. It is cheap, and false for nearly all.
+func (o *ownFrames) may(info *wire.Info) bool {
+	return info.Proto == wire.ProtoUDP && (o.some.Load()>>(info.SrcPort%64)&1 != 0 || info.Flags&wire.FlagFragment != 0) ||
+		info.Proto == wire.ProtoESP
+}
+
+// is says whether the packet is one of our frames.
 func (o *ownFrames) is(info *wire.Info) bool {
 	switch info.Proto {
 	case wire.ProtoUDP:
-		if ports := o.ports.Load(); ports != nil {
-			for _, port := range *ports {
-				if port == info.SrcPort {
-					return o.peers.has(netip.AddrPortFrom(info.DstAddr(), info.DstPort))
-				}
-			}
+		if ports := o.ports.Load(); ports != nil && slices.Contains(*ports, info.SrcPort) {
+			return o.peers.has(netip.AddrPortFrom(info.DstAddr(), info.DstPort))
 		}
 	case wire.ProtoESP:
 		return o.raw.Load() && o.peers.has(netip.AddrPortFrom(info.DstAddr(), 0))

@@ -51,7 +51,7 @@ func TestLoopInPieces(t *testing.T) {
 	for name, pieces := range map[string]func(id, port uint16) [][]byte{b4: pieces4, b6: pieces6} {
 		b := newBench(t)
 		ports := []uint16{4500}
-		b.plane.own.ports.Store(&ports)
+		b.plane.own.setPorts(ports)
 		b.plane.Peers().Move(netip.AddrPort{}, netip.AddrPortFrom(netip.MustParseAddr(name), 4500))
 		own, others := pieces(1, 4500), pieces(2, 53)
 		b.fromPort(slices.Concat(own[:1], others[:2], own[1:], others[2:])...)

@@ -66,7 +66,7 @@ func (o *outbound) parse(pkts []packet.Packet) {
 		}
 		if !forwardable(&p.Info) && !o.vrf.link {
 			p.Drop = packet.NotForwardable
-		} else if o.own(p) {
+		} else if o.plane.own.may(&p.Info) && o.own(p) {
 			p.Drop = packet.Loop
 		}
 	}

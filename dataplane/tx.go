@@ -87,7 +87,7 @@ func (t *Tx) Numbered(by Numberer, n int, first uint64) {
 func (t *Tx) number(by Numberer, n int, first uint64) {
 	if last := len(t.numbers) - 1; last >= 0 {
 		before := &t.numbers[last]
-		if before.by == by && before.to == len(t.frames)-n && before.first+uint64(before.to-before.from) == first {
+		if before.to == len(t.frames)-n && before.first+uint64(before.to-before.from) == first && before.by == by {
 			before.to = len(t.frames)
 			return
 		}

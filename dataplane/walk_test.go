@@ -239,8 +239,7 @@ func TestBackIntoTheSameTunnelIsHairpin(t *testing.T) {
 func TestLoop(t *testing.T) {
 	b := newBench(t)
 	peer := netip.MustParseAddrPort("10.2.0.5:4500")
-	ports := []uint16{4500}
-	b.plane.own.ports.Store(&ports)
+	b.plane.own.setPorts([]uint16{4500})
 	b.plane.own.raw.Store(true)
 	from4500 := func(p []byte) { binary.BigEndian.PutUint32(p[20:], 4500<<16|4500) }
 	own, esp := ip4(a4, b4, 100, from4500), ip4(a4, b4, 100, func(p []byte) { p[9] = wire.ProtoESP })
