@@ -15,7 +15,7 @@ func main() { program.Main("ratios", run) }
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("ratios", flag.ContinueOnError)
 	count := flags.Int("count", 5, "`number` of interleaved rounds")
-	benchtime := flags.String("benchtime", "200ms", "`time` of one benchmark in a round, or a number of iterations such as 100x")
+	benchtime := flags.String("benchtime", "", "`time` of one benchmark in a run, or a number of iterations such as 100x (default 200ms, or what suits the package)")
 	pattern := flags.String("bench", ".", "`regexp` of the benchmarks to run; only with packages")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -27,7 +27,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if flags.NArg() > 0 {
 		table, todo = nil, nil
 		for _, pkg := range flags.Args() {
-			todo = append(todo, job{pkg: pkg, pattern: *pattern})
+			todo = append(todo, job{pkg, *pattern, 1})
 		}
 	}
 	m, err := measure(ctx, todo, *count, *benchtime)

@@ -36,13 +36,13 @@ func TestParse(t *testing.T) {
 }
 
 func TestWriteFormsRatiosWithinRounds(t *testing.T) {
-	m := &measurement{series: make(map[key]series), rounds: 3}
+	m := &measurement{series: make(map[key]series)}
 	// The machine slows down threefold from round to round; the ratio does not.
 	for round, base := range []float64{100, 300, 900} {
-		m.add("./p", round, []sample{
+		m.add("./p", round, 3, []sample{
 			{"Fast", map[string]float64{nsPerOp: base}}, {"Slow", map[string]float64{nsPerOp: 2 * base, "allocs/op": 7}}})
 	}
-	m.add("./p", 1, []sample{{"Once", map[string]float64{nsPerOp: 5}}})
+	m.add("./p", 1, 3, []sample{{"Once", map[string]float64{nsPerOp: 5}}})
 	if once := m.series[key{"./p", "Once"}][nsPerOp]; len(once) != 3 || once[1] != 5 || !math.IsNaN(once[0]) || !math.IsNaN(once[2]) {
 		t.Errorf("a benchmark of one round: %v", once)
 	}
@@ -65,11 +65,11 @@ func TestWriteFormsRatiosWithinRounds(t *testing.T) {
 		t.Errorf("missing %d, %v; want 3", missing, err)
 	}
 	for _, want := range []string{
-		`p Slow +600 \(200 to 1800\) +7 allocs/op`,
-		`good +2\.000 x \(2\.000 to 2\.000\) +≤ 2 met`,
+		`p Slow +600 \(200 to 1800\) of 3 +7 allocs/op`,
+		`good +2\.000 x \(2\.000 to 2\.000\) of 3 +≤ 2 met`,
 		`bad +2\.000 x .* ≥ 2\.5 missed`,
-		`aimless +0\.500 x .*\) *\n`,
-		`single +7\.0 \(7\.0 to 7\.0\) +≤ 8 met`,
+		`aimless +0\.500 x .*\) of 3 *\n`,
+		`single +7\.0 \(7\.0 to 7\.0\) of 3 +≤ 8 met`,
 		`of a unit +1\.000 x .* ≤ 2 met`,
 		`of a lost unit +not measured`,
 		`unheard of +not measured +\./p lacks BenchmarkFast with allocs/op`,
@@ -90,6 +90,24 @@ func TestJobsRunEachPackageOnce(t *testing.T) {
 	for name, want := range map[string]bool{"BenchmarkA": true, "BenchmarkB": true, "BenchmarkD": true, "BenchmarkC": false, "BenchmarkAB": false} {
 		if pattern.MatchString(name) != want {
 			t.Errorf("%s runs: %v, want %v", name, !want, want)
+		}
+	}
+}
+
+// TestJobsOfPairs: what is pairwise runs each pair of benchmarks by itself, and once for all its ratios.
+func TestJobsOfPairs(t *testing.T) {
+	var table []ratio
+	for pkg := range pairwise {
+		table = append(table, ratio{pkg: pkg, numerator: "A.x/1400", denominator: "B/1400"}, ratio{pkg: pkg, numerator: "W/many/1", denominator: "W/many/2"},
+			ratio{pkg: pkg, numerator: "W/many/1", denominator: "W/many/2", unit: "MB"})
+	}
+	got := jobs(table)
+	if len(got) != 2*len(pairwise) {
+		t.Fatalf("jobs %+v", got)
+	}
+	for i, want := range []string{`^(BenchmarkA\.x|BenchmarkB)$/^(1400)$`, `^(BenchmarkW)$/^(many)$/^(1|2)$`} {
+		if got[i].pattern != want || got[i].times < 2 {
+			t.Errorf("%+v, want the pattern %s", got[i], want)
 		}
 	}
 }

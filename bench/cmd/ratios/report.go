@@ -16,16 +16,16 @@ const nsPerOp = "ns/op"
 // write prints the medians and then the ratios, and returns how many ratios could not be formed.
 func (m *measurement) write(w io.Writer, table []ratio) (missing int, err error) {
 	out := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(out, "benchmark, median of %d rounds\t%s (lowest to highest)\tother\n", m.rounds, nsPerOp)
+	fmt.Fprintf(out, "benchmark\t%s, median (lowest to highest) of runs\tother\n", nsPerOp)
 	for _, k := range m.order {
 		s := m.series[k]
 		ns := stat.Summarize(s[nsPerOp])
-		fmt.Fprintf(out, "%s %s\t%v\t%s\n", k.pkg, k.name, ns, others(s))
+		fmt.Fprintf(out, "%s %s\t%v of %d\t%s\n", k.pkg, k.name, ns, ns.N, others(s))
 	}
 	if len(table) == 0 {
 		return 0, out.Flush()
 	}
-	fmt.Fprintf(out, "\t\t\nratio, median of %d rounds\tvalue (lowest to highest)\ttarget\n", m.rounds)
+	fmt.Fprintf(out, "\t\t\nratio\tmedian (lowest to highest) of runs\ttarget\n")
 	for _, r := range table {
 		values := m.values(r)
 		if values == nil {
@@ -34,11 +34,11 @@ func (m *measurement) write(w io.Writer, table []ratio) (missing int, err error)
 			continue
 		}
 		s := stat.Summarize(values)
-		format := "%s\t%.3f x (%.3f to %.3f)\t%s\n"
+		format := "%s\t%.3f x (%.3f to %.3f) of %d\t%s\n"
 		if r.denominator == "" {
-			format = "%s\t%.1f (%.1f to %.1f)\t%s\n"
+			format = "%s\t%.1f (%.1f to %.1f) of %d\t%s\n"
 		}
-		fmt.Fprintf(out, format, r.title, s.Median, s.Min, s.Max, r.target.Verdict(s.Median))
+		fmt.Fprintf(out, format, r.title, s.Median, s.Min, s.Max, s.N, r.target.Verdict(s.Median))
 	}
 	return missing, out.Flush()
 }

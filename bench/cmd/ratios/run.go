@@ -9,21 +9,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// A job is the benchmarks to run of one package.
+// A job is benchmarks to run of one package.
 type job struct {
 	pkg     string // as an argument of go test
 	pattern string // of -bench
+	times   int    // in a round
 }
 
-// jobs of the table: each package once, with the top-level names that its ratios mention.
+// jobs of the table: each package once, with the top-level names that its ratios mention, or what is in pairwise, each ratio by
+// itself.
 func jobs(table []ratio) []job {
 	var order []string
 	names := make(map[string][]string)
+	var all []job
 	for _, r := range table {
+		if times := pairwise[r.pkg]; times > 0 {
+			if j := (job{r.pkg, both(r.numerator, r.denominator), times}); !slices.Contains(all, j) {
+				all = append(all, j)
+			}
+			continue
+		}
 		if names[r.pkg] == nil {
 			order = append(order, r.pkg)
 		}
@@ -33,14 +43,26 @@ func jobs(table []ratio) []job {
 			}
 		}
 	}
-	var all []job
 	for _, pkg := range order {
-		all = append(all, job{pkg: pkg, pattern: "^Benchmark(" + strings.Join(names[pkg], "|") + ")$"})
+		all = append(all, job{pkg, "^Benchmark(" + strings.Join(names[pkg], "|") + ")$", 1})
 	}
 	return all
 }
 
-// A series is what the rounds gave for one benchmark: by unit, one value a round, NaN where it was missing.
+// both returns the pattern of a ratio's two benchmarks, whose names have equally many parts.
+func both(numerator, denominator string) string {
+	parts := strings.Split("Benchmark"+numerator, "/")
+	for i, other := range strings.Split("Benchmark"+denominator, "/") {
+		this := regexp.QuoteMeta(parts[i])
+		if other != parts[i] {
+			this += "|" + regexp.QuoteMeta(other)
+		}
+		parts[i] = "^(" + this + ")$"
+	}
+	return strings.Join(parts, "/")
+}
+
+// A series is what a benchmark gave: by unit, one value for each run, NaN where it was missing.
 type series map[string][]float64
 
 // key names a benchmark across packages.
@@ -50,11 +72,10 @@ type key struct{ pkg, name string }
 type measurement struct {
 	order  []key
 	series map[key]series
-	rounds int
 }
 
-// add files the samples of one round. Of a benchmark that was run twice in a round the last counts.
-func (m *measurement) add(pkg string, round int, samples []sample) {
+// add files the samples of one of so many runs. Of a benchmark that is in a run twice the last counts.
+func (m *measurement) add(pkg string, run, runs int, samples []sample) {
 	for _, s := range samples {
 		k := key{pkg, s.name}
 		if m.series[k] == nil {
@@ -63,40 +84,46 @@ func (m *measurement) add(pkg string, round int, samples []sample) {
 		}
 		for unit, value := range s.values {
 			values := m.series[k][unit]
-			for len(values) < m.rounds {
+			for len(values) < runs {
 				values = append(values, math.NaN())
 			}
-			values[round] = value
+			values[run] = value
 			m.series[k][unit] = values
 		}
 	}
 }
 
-// measure builds each job's test binary once and runs it once a round, job after job.
+// measure builds each package's test binary once and runs each job in every round.
 func measure(ctx context.Context, todo []job, rounds int, benchtime string) (*measurement, error) {
 	dir, err := os.MkdirTemp("", "ratios-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for test binaries: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	m := &measurement{series: make(map[key]series), rounds: rounds}
-	binaries := make([]string, len(todo))
+	m := &measurement{series: make(map[key]series)}
+	binaries := make(map[string]string)
 	for i, j := range todo {
-		binaries[i] = filepath.Join(dir, fmt.Sprintf("%d.test", i))
-		if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binaries[i], j.pkg).CombinedOutput(); err != nil {
+		if binaries[j.pkg] != "" {
+			continue
+		}
+		binary := filepath.Join(dir, fmt.Sprintf("%d.test", i))
+		if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, j.pkg).CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build the benchmarks of %s: %w\n%s", j.pkg, err, out)
 		}
-		if _, err := os.Stat(binaries[i]); err != nil {
+		if _, err := os.Stat(binary); err != nil {
 			return nil, fmt.Errorf("%s has no tests", j.pkg)
 		}
+		binaries[j.pkg] = binary
 	}
 	for round := range rounds {
-		for i, j := range todo {
-			samples, err := once(ctx, binaries[i], j, benchtime)
-			if err != nil {
-				return nil, err
+		for _, j := range todo {
+			for i := range j.times {
+				samples, err := once(ctx, binaries[j.pkg], j, benchtime)
+				if err != nil {
+					return nil, err
+				}
+				m.add(j.pkg, round*j.times+i, rounds*j.times, samples)
 			}
-			m.add(j.pkg, round, samples)
 		}
 	}
 	return m, nil
@@ -108,7 +135,7 @@ func once(ctx context.Context, binary string, j job, benchtime string) ([]sample
 	if err != nil {
 		return nil, fmt.Errorf("find the directory of %s: %w", j.pkg, err)
 	}
-	cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", j.pattern, "-test.benchmem", "-test.benchtime", cmp.Or(benchtimes[j.pkg], benchtime))
+	cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", j.pattern, "-test.benchmem", "-test.benchtime", cmp.Or(benchtime, benchtimes[j.pkg], "200ms"))
 	cmd.Dir = strings.TrimSpace(string(where))
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -40,6 +40,10 @@ var ratios = []ratio{
 	{"changes/s at most, beside a reader", "./routing/fib", "FullReader/changes-most/65536", "", stat.Target{AtLeast: 100_000}, "changes/s"},
 }
 
-// benchtimes are the times of a package's benchmarks where the usual one is too short to mean anything: those in ./bench measure
-// rates of whole programs.
-var benchtimes = map[string]string{"./bench": "1s"}
+// pairwise are the packages whose ratios are taken one by one, the two sides right behind each other and so many times in a round:
+// what is compared there is close together, and the machine's speed wanders from second to second.
+var pairwise = map[string]int{"./dataplane": 3}
+
+// benchtimes are the times of a package's benchmarks where they are not the usual one: those in ./bench measure rates of whole
+// programs, and what is taken many times may be short.
+var benchtimes = map[string]string{"./bench": "1s", "./dataplane": "100ms"}
