@@ -63,7 +63,7 @@ func (s *site) openWatch(v *vrf) (*watch, error) {
 	w := &watch{ways: map[netip.Addr]*watched{}}
 	w.manager = bfd.NewManager(bfd.ManagerConfig{Transport: w, Event: func(e bfd.Event) { s.seen(v, w, e) }})
 	var err error
-	w.release, err = v.stack().TakeUDP(bfdPort, func(from netip.AddrPort, ttl uint8, payload []byte) { w.manager.Receive(from.Addr(), payload, ttl) })
+	w.release, err = v.stack().TakeUDP(bfdPort, func(from netip.AddrPort, ttl uint8, payload []byte) { w.manager.Offer(from.Addr(), payload, ttl) })
 	if err != nil {
 		return nil, fmt.Errorf("BFD: %w", err)
 	}

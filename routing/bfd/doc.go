@@ -9,6 +9,7 @@
 // A Machine belongs to one goroutine at a time. All methods of a Manager may be called by any number of goroutines. Run ticks
 // the machines on its caller's goroutine and calls ManagerConfig.Event from one of its own, which is gone when it returns: to act
 // on the end of a tunnel that a full table leads through takes seconds. Packets are sent by whoever caused them, one at a time.
+// Offer, with which a worker brings what arrives, never waits for another goroutine.
 //
 // # Choices
 //

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,8 @@ const (
 	grace = 10 * time.Millisecond
 	// company is how many sessions send at the same time at the most.
 	company = 16
+	// waiting is how many packets may wait while the Manager is in somebody's hand.
+	waiting = 64
 )
 
 // The errors of a Manager.
@@ -54,6 +57,9 @@ type ManagerConfig struct {
 type Manager struct {
 	config ManagerConfig
 	wake   chan struct{}
+	// inbox has what was offered while mu was held: whoever holds it takes that up before unlock.
+	inbox chan arrival
+	lost  atomic.Uint64
 
 	mu     sync.Mutex
 	peers  map[netip.Addr]*session
@@ -82,7 +88,7 @@ func NewManager(config ManagerConfig) *Manager {
 	if config.Rand == nil {
 		config.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	}
-	return &Manager{config: config, wake: make(chan struct{}, 1), peers: map[netip.Addr]*session{}, local: map[uint32]*session{}}
+	return &Manager{config: config, wake: make(chan struct{}, 1), inbox: make(chan arrival, waiting), peers: map[netip.Addr]*session{}, local: map[uint32]*session{}}
 }
 
 // Run keeps the sessions until the context ends. Then all sessions go to AdminDown, each neighbour is told once, and the
@@ -127,7 +133,7 @@ func (m *Manager) tell() {
 	m.mu.Lock()
 	events := m.events
 	m.events = nil
-	m.mu.Unlock()
+	m.unlock()
 	for _, e := range events {
 		if m.config.Event != nil {
 			m.config.Event(e)
@@ -138,7 +144,7 @@ func (m *Manager) tell() {
 // tick does what is due and returns when there is more, and whether there are events to be told.
 func (m *Manager) tick() (at time.Time, events bool) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	m.looking = true
 	defer func() { m.looking, m.until = false, at }()
 	for len(m.due) > 0 {
@@ -210,7 +216,7 @@ func (m *Manager) after(s *session, now time.Time) {
 
 func (m *Manager) leave() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	for _, s := range m.peers {
 		m.drop(s, time.Now())
 	}
@@ -233,7 +239,7 @@ func (m *Manager) Add(peer netip.Addr, config Config) error {
 	}
 	peer = peer.Unmap()
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	if !peer.IsValid() || m.peers[peer] != nil {
 		return fmt.Errorf("%w: %v", ErrExists, peer)
 	}
@@ -278,7 +284,7 @@ func (m *Manager) Remove(peer netip.Addr) error {
 
 func (m *Manager) do(peer netip.Addr, f func(*session, time.Time)) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	s := m.peers[peer.Unmap()]
 	if s == nil {
 		return fmt.Errorf("%w: %v", ErrNoSession, peer)
@@ -291,13 +297,58 @@ func (m *Manager) do(peer netip.Addr, f func(*session, time.Time)) error {
 	return nil
 }
 
+// arrival is a packet that waits to be taken up. No control packet is longer.
+type arrival struct {
+	from   netip.Addr
+	packet [255]byte
+	size   uint8
+	ttl    uint8
+}
+
 // Receive takes up the payload of a datagram that arrived at port 3784, with its TTL or hop limit. The packet is not kept.
 func (m *Manager) Receive(from netip.Addr, packet []byte, ttl uint8) Drop {
-	from = from.Unmap()
 	m.mu.Lock()
+	defer m.unlock()
+	return m.take(from, packet, ttl)
+}
+
+// Offer is Receive for who must not wait, as a worker must not: a packet that comes while the Manager is in somebody else's hand is
+// copied, for him to take up. It is lost where too many wait already.
+func (m *Manager) Offer(from netip.Addr, packet []byte, ttl uint8) {
+	if m.mu.TryLock() {
+		defer m.unlock()
+		m.take(from, packet, ttl)
+		return
+	}
+	a := arrival{from: from, ttl: ttl}
+	a.size = uint8(copy(a.packet[:], packet))
+	select {
+	case m.inbox <- a:
+	default:
+		m.lost.Add(1)
+	}
+	select { // he may have looked just before
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// unlock takes up what was offered meanwhile, and lets go of mu. What comes even then wakes Run.
+func (m *Manager) unlock() {
 	defer m.mu.Unlock()
-	now := time.Now()
-	drop := m.receive(from, packet, ttl, now)
+	for range waiting {
+		select {
+		case a := <-m.inbox:
+			m.take(a.from, a.packet[:a.size], a.ttl)
+		default:
+			return
+		}
+	}
+}
+
+// take is called with mu held.
+func (m *Manager) take(from netip.Addr, packet []byte, ttl uint8) Drop {
+	drop := m.receive(from.Unmap(), packet, ttl, time.Now())
 	m.drops[drop]++
 	return drop
 }
@@ -336,7 +387,7 @@ type Session struct {
 // Sessions are those of now, by address.
 func (m *Manager) Sessions() []Session {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	list := make([]Session, 0, len(m.peers))
 	for _, s := range m.peers {
 		list = append(list, Session{Peer: s.peer, Since: s.since, Status: s.machine.Status(), Sent: s.sent, Received: s.received})
@@ -349,8 +400,10 @@ func (m *Manager) Sessions() []Session {
 // be sent.
 func (m *Manager) Dropped() (received [Drops]uint64, unsent uint64) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.drops, m.failed
+	defer m.unlock()
+	received = m.drops
+	received[DropBusy] += m.lost.Load()
+	return received, m.failed
 }
 
 // schedule is a heap by time.

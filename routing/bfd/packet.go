@@ -69,6 +69,7 @@ const (
 	DropAuthentication         // it has an authentication section, and none is in use
 	DropAdminDown              // we are administratively down
 	DropUnknown                // no session has this discriminator and this neighbour
+	DropBusy                   // too many were waiting
 	drops
 )
 
@@ -78,7 +79,7 @@ const Drops = int(drops)
 // String names the reason for people.
 func (d Drop) String() string {
 	names := [...]string{"accepted", "ttl-not-255", "short", "version", "length", "detect-mult-zero", "multipoint", "my-discriminator-zero",
-		"your-discriminator", "authentication", "admin-down", "unknown-session"}
+		"your-discriminator", "authentication", "admin-down", "unknown-session", "busy"}
 	if int(d) < len(names) {
 		return names[d]
 	}
