@@ -7,6 +7,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/internal/prefetch"
+	"github.com/warrenvpn/warren/internal/tally"
 )
 
 // tunnelEntry is what the plane keeps for one tunnel: what workers read of it, and where they count.
@@ -31,10 +32,10 @@ type tunnelEntry struct {
 	_ [32]byte
 }
 
-// traffic is one worker's count for one tunnel, on a cache line of its own.
+// traffic is one worker's count for one tunnel, on a cache line of its own: clear packets and their bytes.
 type traffic struct {
-	outPackets, outBytes, inPackets, inBytes atomic.Uint64
-	_                                        [32]byte
+	out, in tally.Pair
+	_       [32]byte
 }
 
 // tunnelTable maps a tunnel's index to its entry: a snapshot that workers read. Index 0 is never used. Its writer holds
@@ -154,11 +155,10 @@ func (p *Plane) TunnelStats(index uint32) (s TunnelStats, ok bool) {
 		return s, false
 	}
 	for i := range e.traffic {
-		t := &e.traffic[i]
-		s.OutPackets += t.outPackets.Load()
-		s.OutBytes += t.outBytes.Load()
-		s.InPackets += t.inPackets.Load()
-		s.InBytes += t.inBytes.Load()
+		packets, bytes := e.traffic[i].out.Load()
+		s.OutPackets, s.OutBytes = s.OutPackets+packets, s.OutBytes+bytes
+		packets, bytes = e.traffic[i].in.Load()
+		s.InPackets, s.InBytes = s.InPackets+packets, s.InBytes+bytes
 	}
 	s.Drops = e.drops.snapshot()
 	return s, true

@@ -127,7 +127,7 @@ func (k *keyed) MaxInner(room int) int { return k.size.maxInner(room) }
 type Outbound struct {
 	keyed
 	ivBase uint64
-	_      [64 - (unsafe.Sizeof(keyed{})+8)%64]byte
+	_      [(64 - (unsafe.Sizeof(keyed{})+8)%64) % 64]byte
 
 	// last is the highest sequence number that was given out.
 	last atomic.Uint64

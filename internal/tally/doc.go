@@ -1,0 +1,14 @@
+// Package tally counts what one goroutine does, for others to look at.
+//
+// An atomic addition locks the cache line, and waits until all that was stored before has left the processor: right behind a sealed
+// packet that takes longer than everything else that is counted for it. A counter with one writer needs none of this. The
+// language has no word for a plain store that others may read, so the addition is two instructions of assembly on amd64 and arm64;
+// elsewhere, and under the race detector, it is an atomic one.
+//
+// Reading order: tally.go, tally_asm.go.
+//
+// # Concurrency
+//
+// One goroutine at a time adds, and it hands over to the next one by what orders memory, as a mutex does. Any number may look at any
+// time: they see each number somewhat late, never torn.
+package tally

@@ -1,0 +1,16 @@
+//go:build !race
+
+#include "textflag.h"
+
+// func add(p *Pair, a, b uint64)
+TEXT ·add(SB), NOSPLIT, $0-24
+	MOVD p+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD 0(R0), R3
+	MOVD 8(R0), R4
+	ADD  R1, R3
+	ADD  R2, R4
+	MOVD R3, 0(R0)
+	MOVD R4, 8(R0)
+	RET

@@ -1,0 +1,9 @@
+//go:build (!amd64 && !arm64) || race
+
+package tally
+
+// Add adds to both. Only one goroutine may add at a time.
+func (p *Pair) Add(a, b uint64) {
+	p.a.Add(a)
+	p.b.Add(b)
+}
