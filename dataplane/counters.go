@@ -41,13 +41,13 @@ func (c *Counters) Drop(r packet.Reason, tunnel uint32, n uint64) {
 // Out counts n clear packets of size bytes in all that were sealed for the tunnel.
 func (c *Counters) Out(tunnel uint32, n, size uint64) {
 	if e := c.tunnels.get(tunnel); e != nil {
-		e.traffic[c.worker].out.Add(n, size)
+		e.count(c.worker).out.Add(n, size)
 	}
 }
 
 // In counts n clear packets of size bytes in all that came out of the tunnel.
 func (c *Counters) In(tunnel uint32, n, size uint64) {
 	if e := c.tunnels.get(tunnel); e != nil {
-		e.traffic[c.worker].in.Add(n, size)
+		e.count(c.worker).in.Add(n, size)
 	}
 }

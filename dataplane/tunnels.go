@@ -13,8 +13,8 @@ import (
 // tunnelEntry is what the plane keeps for one tunnel: what workers read of it, and where they count.
 type tunnelEntry struct {
 	tunnel Tunnel
-	// traffic has an element for each worker.
-	traffic []traffic
+	// traffic has an element for each worker, which the tunnel shares with its neighbours in the table.
+	traffic [][together]traffic
 	vrf     *VRF
 	// mssClamp is the clear packet size in bytes that TCP's MSS is lowered to fit; 0 leaves it, negative follows
 	// InnerMTU.
@@ -28,14 +28,34 @@ type tunnelEntry struct {
 	// local are the tunnel's own addresses, our ends of its point-to-point pairs.
 	local []netip.Addr
 	drops Drops
-	// Objects of a multiple of 64 bytes begin with a cache line.
-	_ [32]byte
+	// before is what traffic had when the tunnel came: of one that had the slot earlier.
+	before carried
+	// The whole is a multiple of 64 bytes: such objects begin with a cache line.
 }
 
-// traffic is one worker's count for one tunnel, on a cache line of its own: clear packets and their bytes.
+// traffic is one worker's count for one tunnel: clear packets and their bytes. So many tunnels stand together as make whole cache
+// lines of their own: one worker writes there, and meets few lines where its packets go to many tunnels.
 type traffic struct {
 	out, in tally.Pair
-	_       [32]byte
+}
+
+const together = 16
+
+// count is where a worker counts for the tunnel.
+func (e *tunnelEntry) count(worker int) *traffic { return &e.traffic[worker][e.index%together] }
+
+// carried are clear packets and their bytes.
+type carried struct{ outPackets, outBytes, inPackets, inBytes uint64 }
+
+// carried is what all workers have counted in the tunnel's place.
+func (e *tunnelEntry) carried() (c carried) {
+	for w := range e.traffic {
+		packets, bytes := e.count(w).out.Load()
+		c.outPackets, c.outBytes = c.outPackets+packets, c.outBytes+bytes
+		packets, bytes = e.count(w).in.Load()
+		c.inPackets, c.inBytes = c.inPackets+packets, c.inBytes+bytes
+	}
+	return c
 }
 
 // tunnelTable maps a tunnel's index to its entry: a snapshot that workers read. Index 0 is never used. Its writer holds
@@ -43,8 +63,9 @@ type traffic struct {
 type tunnelTable struct {
 	snapshot atomic.Pointer[[]atomic.Pointer[tunnelEntry]]
 	taps     atomic.Pointer[taps]
-	free     []uint32 // indexes that were taken, the longest free first
-	next     uint32   // slots given away so far
+	traffic  [][][together]traffic // of each together slots; nil where none was ever taken
+	free     []uint32              // indexes that were taken, the longest free first
+	next     uint32                // slots given away so far
 }
 
 func (t *tunnelTable) get(index uint32) *tunnelEntry {
@@ -82,6 +103,19 @@ func (t *tunnelTable) set(index uint32, e *tunnelEntry) {
 		t.snapshot.Store(s)
 	}
 	(*s)[i].Store(e)
+}
+
+// counters returns where the workers count for the slot and its neighbours. Whoever had the slot before has left its numbers there:
+// to clear them is for nobody but the workers.
+func (t *tunnelTable) counters(index uint32, workers int) [][together]traffic {
+	block := int(index&maxSlot) / together
+	for len(t.traffic) <= block {
+		t.traffic = append(t.traffic, nil)
+	}
+	if t.traffic[block] == nil {
+		t.traffic[block] = make([][together]traffic, workers)
+	}
+	return t.traffic[block]
 }
 
 // allocate returns an index that no tunnel has or, as far as the bits go, had. ok is false where all slots are taken.
@@ -124,8 +158,9 @@ func (p *Plane) AddTunnel(cfg TunnelConfig, build func(index uint32) (Tunnel, er
 	}
 	e := &tunnelEntry{
 		index: i, tunnel: t, vrf: cfg.VRF, local: cfg.Local, mssClamp: int32(cfg.MSSClamp),
-		traffic: make([]traffic, p.maxWorkers),
+		traffic: p.tunnels.counters(i, p.maxWorkers),
 	}
+	e.before = e.carried()
 	t.KeepNear(&e.near)
 	p.tunnels.set(i, e)
 	return i, nil
@@ -154,12 +189,10 @@ func (p *Plane) TunnelStats(index uint32) (s TunnelStats, ok bool) {
 	if e == nil {
 		return s, false
 	}
-	for i := range e.traffic {
-		packets, bytes := e.traffic[i].out.Load()
-		s.OutPackets, s.OutBytes = s.OutPackets+packets, s.OutBytes+bytes
-		packets, bytes = e.traffic[i].in.Load()
-		s.InPackets, s.InBytes = s.InPackets+packets, s.InBytes+bytes
-	}
-	s.Drops = e.drops.snapshot()
-	return s, true
+	now, before := e.carried(), &e.before
+	return TunnelStats{
+		OutPackets: now.outPackets - before.outPackets, OutBytes: now.outBytes - before.outBytes,
+		InPackets: now.inPackets - before.inPackets, InBytes: now.inBytes - before.inBytes,
+		Drops: e.drops.snapshot(),
+	}, true
 }

@@ -62,7 +62,7 @@ func (u *upcoming) advance(worker int) {
 		prefetch.Bytes(unsafe.Pointer(entry), unsafe.Offsetof(entry.local)).Ask()
 	}
 	if near != nil {
-		prefetch.Of(&near.traffic[worker]).Ask()
+		prefetch.Of(near.count(worker)).Ask()
 		near.near.Ask()
 	}
 }

@@ -89,6 +89,17 @@ func TestUpcoming(t *testing.T) {
 	}
 }
 
+// TestEntryOfCacheLines: what every packet reads is in one line, and the list in the next.
+func TestEntryOfCacheLines(t *testing.T) {
+	var e tunnelEntry
+	if whole, near, rest := unsafe.Sizeof(e), unsafe.Offsetof(e.near), unsafe.Offsetof(e.local); whole%64 != 0 || near != 64 || rest != 128 {
+		t.Errorf("%d bytes, the list at %d, the rest from %d on", whole, near, rest)
+	}
+	if n := unsafe.Sizeof([together]traffic{}); n%64 != 0 {
+		t.Errorf("workers share cache lines: %d bytes", n)
+	}
+}
+
 // TestUpcomingSeals: being asked for changes nothing of where packets go, and the lists are those of the tunnels.
 func TestUpcomingSeals(t *testing.T) {
 	const n = 100

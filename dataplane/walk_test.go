@@ -509,3 +509,38 @@ func TestIndexIsNotSoonAnothers(t *testing.T) {
 		t.Errorf("the table grew to %d for three tunnels at a time", n)
 	}
 }
+
+// TestCountersOfASlot: a tunnel's numbers are its own, whoever had its place before and whoever stands beside it.
+func TestCountersOfASlot(t *testing.T) {
+	b := newBench(t)
+	carried := func(f *fakeTunnel, want uint64) {
+		t.Helper()
+		if s, ok := b.plane.TunnelStats(f.index); !ok || s.OutPackets != want || s.OutBytes != 100*want || s.InPackets != 2*want || s.InBytes != 300*want {
+			t.Errorf("tunnel %#x has %+v, want %d packets out", f.index, s, want)
+		}
+	}
+	count := func(f *fakeTunnel) {
+		for w := range 4 {
+			c := Counters{tunnels: &b.plane.tunnels, worker: w}
+			c.Out(f.index, 1, 100)
+			c.In(f.index, 2, 300)
+		}
+	}
+	slots := map[uint32]int{}
+	for i := range uint64(3 * together) {
+		f := b.tunnel("one after the other")
+		slots[f.index&maxSlot]++
+		carried(f, 0)
+		for range i + 1 {
+			count(f)
+		}
+		beside := b.tunnel("beside")
+		carried(beside, 0)
+		carried(f, 4*(i+1))
+		b.plane.RemoveTunnel(beside.index)
+		b.plane.RemoveTunnel(f.index)
+	}
+	if len(slots) == 3*together {
+		t.Error("no slot was given away twice")
+	}
+}
