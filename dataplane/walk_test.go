@@ -536,6 +536,8 @@ func TestCountersOfASlot(t *testing.T) {
 		}
 		beside := b.tunnel("beside")
 		carried(beside, 0)
+		count(beside)
+		carried(beside, 4)
 		carried(f, 4*(i+1))
 		b.plane.RemoveTunnel(beside.index)
 		b.plane.RemoveTunnel(f.index)
