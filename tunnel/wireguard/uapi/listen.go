@@ -166,10 +166,15 @@ func (s *socket) watch() bool {
 	return true
 }
 
-// ours reports whether the file is there and the one we made.
+// ours reports whether the file is there and the one we made. Linux tells of a deletion when the file has no link any more, which is
+// before nobody finds it by its name.
 func (s *socket) ours() bool {
 	info, err := os.Lstat(s.path)
-	return err == nil && os.SameFile(info, s.file)
+	if err != nil || !os.SameFile(info, s.file) {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || stat.Nlink > 0
 }
 
 // close removes the file before it closes the socket: until then, no other file can have its inode.
