@@ -118,7 +118,7 @@ func forwardable(info *wire.Info) bool {
 	return forwardable6(info.Src) && forwardable6(info.Dst)
 }
 
-func forwardable4(a uint32) bool { return a>>28 < 0xe && a>>24 != 0 && a>>24 != 127 }
+func forwardable4(a uint32) bool { return a>>24-1 < 0xe0-1 && a>>24 != 127 }
 
 func forwardable6(a wire.Key6) bool {
 	return a.Hi>>56 != 0xff && a.Hi>>54 != 0xfe80>>6 && (a.Hi != 0 || a.Lo > 1)

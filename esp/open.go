@@ -95,6 +95,7 @@ func (sa *Inbound) check(items []item) {
 	shortest := around + max(size.block, 4)
 	sa.mu.Lock()
 	defer sa.mu.Unlock()
+	top := sa.win.top
 	for i := range items {
 		it := &items[i]
 		if n := len(it.datagram); n < shortest || (n-around)&(size.block-1) != 0 {
@@ -102,11 +103,12 @@ func (sa *Inbound) check(items []item) {
 			continue
 		}
 		low := binary.BigEndian.Uint32(it.datagram[4:])
-		it.seq = uint64(low)
-		if esn {
+		if it.seq = uint64(low); esn {
 			it.seq = sa.win.infer(low)
 		}
-		it.verdict = sa.win.check(it.seq)
+		if it.verdict = OK; it.seq <= top { // most are newer than all before
+			it.verdict = sa.win.check(it.seq)
+		}
 	}
 }
 
