@@ -26,7 +26,7 @@
 // writer for each port, the scratch that tunnels keep for it (Ctx.Worker is the index), the ICMP token bucket. Shared and
 // immutable: the route table's snapshot, the table of tunnels, paths, a tunnel's SAs, the peers' register; each behind an
 // atomic pointer with one writer. Shared and written: an SA's sequence counter and replay window, which the tunnel
-// touches once a run, and counters, added to once a run.
+// touches once a run, and the counters of drops. What a tunnel carried each worker counts apart, once a run.
 //
 // # Choices
 //

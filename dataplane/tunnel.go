@@ -12,8 +12,9 @@ type Tunnel interface {
 	// InnerMTU is the largest clear packet in bytes that fits now. It changes with the path's MTU.
 	InnerMTU() int
 	// KeepNear gives the tunnel a list, on which from now on it keeps what Seal reads of it. A worker whose batch goes to many
-	// tunnels asks for those to come, so that it need not wait for their cache misses. It is called once.
-	KeepNear(l *prefetch.List)
+	// tunnels asks for those to come, so that it need not wait for their cache misses. It is called once. A tunnel may leave the
+	// list empty.
+	KeepNear(l *Near)
 	// Seal seals the packets whose Drop is none and appends the frames to ctx.Tx in order, one for each packet or each
 	// segment of a super-packet. In place where there is room: the bytes of what was sealed are spent afterwards. On
 	// those it refuses it sets Drop, leaves their bytes alone, and returns how many they are; it counts what it sealed. Only of a
@@ -21,6 +22,9 @@ type Tunnel interface {
 	// The worker has parsed the packets and seen that they fit.
 	Seal(ctx *Ctx, pkts []packet.Packet) (refused int)
 }
+
+// Near is a list of pieces of memory.
+type Near = prefetch.List
 
 // Opener is the inbound half of a kind of tunnel: it knows by a frame's first bytes which tunnel it belongs to.
 type Opener interface {

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/warrenvpn/warren/dataplane/packet"
-	"github.com/warrenvpn/warren/internal/prefetch"
 	"github.com/warrenvpn/warren/internal/tally"
 )
 
@@ -24,7 +23,7 @@ type tunnelEntry struct {
 	// So far one cache line, which every packet reads.
 
 	// near is what the tunnel's Seal reads, for who asks ahead: the next line.
-	near prefetch.List
+	near Near
 	// local are the tunnel's own addresses, our ends of its point-to-point pairs.
 	local []netip.Addr
 	drops Drops

@@ -11,26 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/internal/until"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(settled{m}) }
-
-// settled gives goroutines that are about to end the time that a busy machine takes to let them, before goleak looks.
-type settled struct{ *testing.M }
-
-func (m settled) Run() int {
-	code := m.M.Run()
-	if code == 0 {
-		until.Holds(patience, func() bool { return goleak.Find() == nil })
-	}
-	return code
-}
+func TestMain(m *testing.M) { until.NoLeaks(m) }
 
 // patience bounds every wait; nothing waits for it to pass.
 const patience = time.Minute
