@@ -172,6 +172,23 @@ func TestReplayWindowOff(t *testing.T) {
 	}
 }
 
+// TestReplayIsNotOpened: what the window refuses costs no decryption, the newest number of all included.
+func TestReplayIsNotOpened(t *testing.T) {
+	out, in, scratch := testOutbound(t, AES128GCM16, false), testInbound(t, AES128GCM16, false, 64), NewScratch()
+	sealed := sealedRun(t, out, 3, 40)
+	for _, p := range sealed {
+		if _, v, _ := openOne(in, scratch, bytes.Clone(p)); v != OK {
+			t.Fatal(v)
+		}
+	}
+	for i, p := range sealed {
+		again := bytes.Clone(p)
+		if _, v, _ := openOne(in, scratch, again); v != Replayed || !bytes.Equal(again, p) {
+			t.Errorf("number %d again: %v, changed: %v", i+1, v, !bytes.Equal(again, p))
+		}
+	}
+}
+
 func TestVerdictsHaveNames(t *testing.T) {
 	names := map[string]bool{}
 	for v := range NumVerdicts {
