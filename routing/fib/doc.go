@@ -8,12 +8,14 @@
 //
 // # Two forms
 //
-// Up to 20,000 routes, a table is a bart.Fast: a trie that is small (a hundred routes take some 20 KB), fits the caches, and is
+// Up to 2,000 routes, a table is a bart.Fast: a trie that is small (a hundred routes take some 20 KB), fits the caches, and is
 // replaced as a whole, sharing with its predecessor all nodes that a change did not touch.
 //
-// From there on it is flat, and below 10,000 routes a trie again. Flat means stages that are indexed with the address and
+// From there on it is flat, and below 1,000 routes a trie again. Flat means stages that are indexed with the address and
 // hold the answer for each value, so that a lookup is a few loads: bits 0 to 24 in one, whose blocks of 256 KiB exist only
-// for first bytes that have routes, and then chunks of 8 bits each. That is DIR-24-8 for IPv4, and for IPv6 the same and
+// for first bytes that have routes, and then chunks of 8 bits each. Where those first bytes are many, as in a piece of the Internet's
+// table, 20,000 routes are wanted for it; fewer take no more than 1 KiB of blocks each. With routes to 10,000 tunnels in two blocks,
+// a packet of 1400 bytes to each in turn takes 3 % less time than with a trie, whose nodes and leaves are in no near cache then. That is DIR-24-8 for IPv4, and for IPv6 the same and
 // further down. Prefixes up to /8, and so the default routes, are in an array of their own, or one of them could mean millions of
 // entries to change. The routes themselves are in a hash besides, 8 bytes each for IPv4 and 24 for IPv6, for Get, Lookup and All,
 // and for the writer, who must know where a route led before. What covers a route that goes, the stages mostly say themselves.

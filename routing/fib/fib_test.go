@@ -67,6 +67,7 @@ func testSizes() map[string]sizes {
 		"trie":  {flatFrom: 1 << 30},
 		"flat":  {flatFrom: 1, trieBelow: 0, chunks: 4096, idle: 3, generation: 5},
 		"both":  {flatFrom: 60, trieBelow: 50, chunks: 4096, idle: 3, generation: 5},
+		"wide":  {flatFrom: 20, trieBelow: 10, perBlock: 4, wideFrom: 70, chunks: 4096, idle: 3, generation: 5},
 		"usual": defaultSizes(),
 	}
 }
@@ -150,7 +151,7 @@ func againstModel(t *testing.T, table *Table) {
 		}
 	}
 	t.Logf("%d changes of form", forms)
-	if table.sizes.flatFrom == 60 && forms < 4 {
+	if s := table.sizes.flatFrom; (s == 60 || s == 20) && forms < 4 {
 		t.Errorf("%d changes of form: this tests little", forms)
 	}
 	if table.Len() != len(want) {

@@ -38,6 +38,9 @@ type flat struct {
 	v4, v6 family
 	pool   // from its end on is what the writer alone uses, far from what readers load
 	routes routes
+	// blocks counts those of both families; wide says that there may be any number of them.
+	blocks int
+	wide   bool
 	// touched is there so that what touch does is not for nothing.
 	touched uint32
 }

@@ -187,6 +187,51 @@ func TestTooManyHosts(t *testing.T) {
 	}
 }
 
+// TestBlocks: few routes are flat where they are close together, many wherever they are, and who hovers about a limit is not
+// rebuilt again and again.
+func TestBlocks(t *testing.T) {
+	table := newTable(sizes{flatFrom: 20, trieBelow: 10, perBlock: 10, wideFrom: 100, chunks: 4096, idle: 10, generation: 10})
+	prefix := func(i, first int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(first), byte(i)}), 24)
+	}
+	n := 0
+	step := func(name string, to int, first func(i int) int, flat bool) {
+		t.Helper()
+		for ; n < to; n++ {
+			_ = table.Insert(prefix(n, first(n)), []Hop{{HopID(n + 1), 1}})
+		}
+		for ; n > to; n-- {
+			table.Delete(prefix(n-1, first(n-1)))
+		}
+		if is := table.view.Load().flat != nil; is != flat {
+			t.Errorf("%s: %d routes are flat: %v", name, n, is)
+		}
+		for i := range n {
+			if got, _ := table.Single(find(table, prefix(i, first(i)).Addr())); got != HopID(i+1) {
+				t.Fatalf("%s: route %d leads to %d", name, i, got)
+			}
+		}
+	}
+	near, far := func(int) int { return 10 }, func(i int) int { return 10 + i%50 }
+	step("few, near", 30, near, true)
+	step("fewer", 9, near, false)
+	step("none", 0, near, false)
+	step("few, far", 30, far, false)
+	step("more", 99, far, false)
+	before := table.flats
+	step("many", 100, far, true)
+	for range 20 {
+		step("hovering", 99, far, true)
+		step("hovering", 101, far, true)
+	}
+	if table.flats != before+1 {
+		t.Errorf("%d times flat about one limit", table.flats-before)
+	}
+	step("half", 50, far, true)
+	step("less", 49, far, false)
+	step("many again", 120, far, true)
+}
+
 // TestNoSecondTry: a table for which the flat form has no room is not built anew for each route that comes and goes.
 func TestNoSecondTry(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))

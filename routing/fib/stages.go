@@ -53,6 +53,9 @@ func (f *flat) insert(r *route, g *group, added bool, routes int) bool {
 	if n == 0 || !f.room(max(0, r.bits-blockBits+chunkBits-1)/chunkBits, routes) {
 		return false
 	}
+	if r.bits > coverBits && r.stages.top[r.key.Hi>>56].Load() == r.stages.empty && f.narrow(f.blocks+1, routes) {
+		return false
+	}
 	f.routes.put(r, n)
 	if r.bits <= coverBits {
 		r.stages.setCover(r, 0, uint32(r.bits), leaf(r.bits, 0, n))
@@ -64,6 +67,16 @@ func (f *flat) insert(r *route, g *group, added bool, routes int) bool {
 		f.chunks[s.chunk].uses++
 	}
 	return true
+}
+
+// narrow says whether so many routes may not have so many blocks.
+func (f *flat) narrow(blocks, routes int) bool { return !f.wide && blocks*f.sizes.perBlock > routes }
+
+// small says whether the routes are too few for these stages. It is asked after every change.
+func (f *flat) small() bool {
+	n := f.routes.len()
+	f.wide = n >= f.sizes.wideFrom || f.wide && n >= f.sizes.wideFrom/2
+	return n < f.sizes.trieBelow || f.narrow(f.blocks, 2*n)
 }
 
 // remove takes a prefix out that was taken out of routes before. Its addresses now belong to what covers it, if something does.
@@ -145,6 +158,7 @@ func (f *flat) descend(r *route) stage {
 	if b == r.stages.empty {
 		b = new(block)
 		top.Store(b)
+		f.blocks++
 	}
 	mid := int(uint16(r.key.Hi >> 40))
 	if r.bits <= blockBits {

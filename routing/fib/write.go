@@ -10,6 +10,9 @@ import (
 type sizes struct {
 	// A table of flatFrom routes becomes flat, one of less than trieBelow a trie again.
 	flatFrom, trieBelow int
+	// A flat table takes another block if it has perBlock routes for each, and is a trie again when it has half of that. From
+	// wideFrom routes on until half of those are left it takes as many blocks as there are.
+	perBlock, wideFrom int
 	// chunks is how many a flat table may have besides one for each of its routes.
 	chunks int
 	// idle is how many chunks without a route of their own stay where they are, for routes that come and go.
@@ -19,7 +22,7 @@ type sizes struct {
 }
 
 func defaultSizes() sizes {
-	return sizes{flatFrom: 20_000, trieBelow: 10_000, chunks: 4096, idle: 1024, generation: 256}
+	return sizes{flatFrom: 2000, trieBelow: 1000, perBlock: 256, wideFrom: 20_000, chunks: 4096, idle: 1024, generation: 256}
 }
 
 // insert enters a route; it is the writer that calls it.
@@ -97,10 +100,10 @@ func (t *Table) fit(v *view) {
 		n := v.trie.Size()
 		if n < t.sizes.trieBelow {
 			t.refused = 0
-		} else if n >= t.sizes.flatFrom && (t.refused == 0 || n > 2*t.refused || n < t.refused/2) {
+		} else if n >= t.sizes.flatFrom && (t.refused == 0 || n > 2*t.refused || n < t.refused/2 || t.refused < t.sizes.wideFrom && n >= t.sizes.wideFrom) {
 			t.toFlat(v.trie)
 		}
-	case v.flat.routes.len() < t.sizes.trieBelow:
+	case v.flat.small():
 		t.toTrie(v.flat, netip.Prefix{}, nil)
 	case v.flat.full():
 		v.flat.turn(v)
@@ -112,6 +115,7 @@ func (t *Table) fit(v *view) {
 func (t *Table) toFlat(trie *bart.Fast[*group]) {
 	t.flats++
 	f := newFlat(t.flats, t.sizes)
+	f.wide = trie.Size() >= t.sizes.wideFrom
 	for p, g := range trie.All() {
 		if r := f.route(p); !f.insert(&r, g, true, trie.Size()) {
 			t.refused = trie.Size()
