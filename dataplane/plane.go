@@ -19,7 +19,7 @@ type Options struct {
 	// Logger for what operators should know; nil discards.
 	Logger *slog.Logger
 	// Workers is how many workers may run at a time: the receive queues of all ports and underlays together. 0 means
-	// MaxWorkers. Each costs every tunnel 32 bytes of counters, in blocks for sixteen.
+	// MaxWorkers. Each costs every tunnel 32 bytes of counters, in blocks for 128.
 	Workers int
 	// Now is the clock of the ICMP rate limit; nil is time.Now.
 	Now func() time.Time

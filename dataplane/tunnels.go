@@ -9,7 +9,8 @@ import (
 	"github.com/warrenvpn/warren/internal/tally"
 )
 
-// tunnelEntry is what the plane keeps for one tunnel: what workers read of it, and where they count.
+// tunnelEntry is what workers read of one tunnel, and where they count. It is two cache lines, and what is seldom wanted stands
+// elsewhere: entries of many tunnels then share few pages, and the processor finds its way to them sooner.
 type tunnelEntry struct {
 	tunnel Tunnel
 	// traffic has an element for each worker, which the tunnel shares with its neighbours in the table.
@@ -19,26 +20,28 @@ type tunnelEntry struct {
 	// InnerMTU.
 	mssClamp int32
 	index    uint32
-	_        [8]byte
-	// So far one cache line, which every packet reads.
+	*tunnelRest
 
 	// near is what the tunnel's Seal reads, for who asks ahead: the next line.
 	near Near
+}
+
+// tunnelRest is what else the plane keeps for a tunnel.
+type tunnelRest struct {
 	// local are the tunnel's own addresses, our ends of its point-to-point pairs.
 	local []netip.Addr
 	drops Drops
 	// before is what traffic had when the tunnel came: of one that had the slot earlier.
 	before carried
-	// The whole is a multiple of 64 bytes: such objects begin with a cache line.
 }
 
-// traffic is one worker's count for one tunnel: clear packets and their bytes. So many tunnels stand together as make whole cache
-// lines of their own: one worker writes there, and meets few lines where its packets go to many tunnels.
+// traffic is one worker's count for one tunnel: clear packets and their bytes. So many tunnels stand together as make a page of
+// their own: one worker writes there, and meets few lines and pages where its packets go to many tunnels.
 type traffic struct {
 	out, in tally.Pair
 }
 
-const together = 16
+const together = 128
 
 // count is where a worker counts for the tunnel.
 func (e *tunnelEntry) count(worker int) *traffic { return &e.traffic[worker][e.index%together] }
@@ -156,8 +159,8 @@ func (p *Plane) AddTunnel(cfg TunnelConfig, build func(index uint32) (Tunnel, er
 		return 0, err
 	}
 	e := &tunnelEntry{
-		index: i, tunnel: t, vrf: cfg.VRF, local: cfg.Local, mssClamp: int32(cfg.MSSClamp),
-		traffic: p.tunnels.counters(i, p.maxWorkers),
+		index: i, tunnel: t, vrf: cfg.VRF, mssClamp: int32(cfg.MSSClamp),
+		traffic: p.tunnels.counters(i, p.maxWorkers), tunnelRest: &tunnelRest{local: cfg.Local},
 	}
 	e.before = e.carried()
 	t.KeepNear(&e.near)

@@ -1,8 +1,6 @@
 package dataplane
 
 import (
-	"unsafe"
-
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/internal/prefetch"
 	"github.com/warrenvpn/warren/routing/fib"
@@ -59,7 +57,7 @@ func (u *upcoming) collect(tunnels *tunnelTable, hops []fib.HopID) {
 func (u *upcoming) advance(worker int) {
 	entry, near := u.next()
 	if entry != nil {
-		prefetch.Bytes(unsafe.Pointer(entry), unsafe.Offsetof(entry.local)).Ask()
+		prefetch.Of(entry).Ask()
 	}
 	if near != nil {
 		prefetch.Of(near.count(worker)).Ask()

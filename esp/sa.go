@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/warrenvpn/warren/internal/tally"
 )
 
 // Limits of a replay window in packets.
@@ -135,12 +137,12 @@ type Outbound struct {
 	limit atomic.Uint64
 	hard  uint64
 	// bytes is how many have been sealed, of inner packets.
-	bytes atomic.Uint64
+	bytes tally.Shared
 	// user is the worker that had its turn last, plus one.
 	user atomic.Int32
 	// shared is for how many turns more the SA counts as shared.
 	shared atomic.Int32
-	_      [24]byte
+	_      [8]byte
 }
 
 // NewOutbound returns an SA to seal with. The first sequence number is 1 (RFC 4303 section 2.2).
@@ -172,8 +174,9 @@ func NewOutbound(c Config) (*Outbound, error) {
 // Sent returns how many sequence numbers have been used.
 func (sa *Outbound) Sent() uint64 { return min(sa.last.Load(), sa.limit.Load()) }
 
-// Carried counts bytes of inner packets that were sealed, as a worker does once a run.
-func (sa *Outbound) Carried(bytes uint64) { sa.bytes.Add(bytes) }
+// Carried counts bytes of inner packets that were sealed, as a worker does once a run. There is only one worker of each number at a
+// time.
+func (sa *Outbound) Carried(worker int, bytes uint64) { sa.bytes.Add(worker, bytes) }
 
 // Bytes returns how many bytes were carried.
 func (sa *Outbound) Bytes() uint64 { return sa.bytes.Load() }

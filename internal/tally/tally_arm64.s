@@ -2,6 +2,15 @@
 
 #include "textflag.h"
 
+// func count(c *Count, n uint64)
+TEXT ·count(SB), NOSPLIT, $0-16
+	MOVD c+0(FP), R0
+	MOVD n+8(FP), R1
+	MOVD 0(R0), R3
+	ADD  R1, R3
+	MOVD R3, 0(R0)
+	RET
+
 // func add(p *Pair, a, b uint64)
 TEXT ·add(SB), NOSPLIT, $0-24
 	MOVD p+0(FP), R0

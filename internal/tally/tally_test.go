@@ -43,3 +43,23 @@ func TestPair(t *testing.T) {
 		t.Errorf("%v allocations", allocs)
 	}
 }
+
+// TestShared: nothing is lost, whoever came first.
+func TestShared(t *testing.T) {
+	const n = 100_000
+	for range 10 {
+		var s tally.Shared
+		var workers sync.WaitGroup
+		for w := range 3 {
+			workers.Go(func() {
+				for range n {
+					s.Add(w, 3)
+				}
+			})
+		}
+		workers.Wait()
+		if got := s.Load(); got != 9*n {
+			t.Fatalf("%d, want %d", got, 9*n)
+		}
+	}
+}

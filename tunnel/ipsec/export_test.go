@@ -6,8 +6,8 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 )
 
-// Sizes are those of a tunnel and of what workers read of it, and of its snapshot likewise.
-var Sizes = [4]uintptr{unsafe.Sizeof(Tunnel{}), unsafe.Offsetof(Tunnel{}.name), unsafe.Sizeof(outbound{}), unsafe.Offsetof(outbound{}.children)}
+// Sizes are those of what workers read of a tunnel: the tunnel itself and its snapshot.
+var Sizes = [2]uintptr{unsafe.Sizeof(Tunnel{}), unsafe.Sizeof(outbound{})}
 
 // Keep is keep of a datagram that came alone.
 func (e *Early) Keep(u dataplane.Underlay, spi uint32, d []byte) bool {

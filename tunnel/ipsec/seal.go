@@ -1,8 +1,6 @@
 package ipsec
 
 import (
-	"unsafe"
-
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/wire"
@@ -118,8 +116,7 @@ func (t *Tunnel) keepNear() {
 		t.near.Set()
 	default:
 		sa, head, tail := out.first.sa.Near()
-		t.near.Set(prefetch.Bytes(unsafe.Pointer(t), unsafe.Offsetof(t.name)), prefetch.Bytes(unsafe.Pointer(out), unsafe.Offsetof(out.children)),
-			prefetch.Of(path), sa, head, tail)
+		t.near.Set(prefetch.Of(t), prefetch.Of(out), prefetch.Of(path), sa, head, tail)
 	}
 }
 
@@ -177,7 +174,7 @@ func (s *sealing) sealRun(pkts []packet.Packet) (refused int) {
 	}
 	s.end()
 	s.ahead = 0
-	s.child.sa.Carried(s.bytes - before)
+	s.child.sa.Carried(s.ctx.Worker, s.bytes-before)
 	return refused
 }
 

@@ -63,9 +63,8 @@ func (c *Child) Use() (u Use) {
 	return u
 }
 
-// Tunnel is an ESP tunnel to one peer. It implements dataplane.Tunnel.
+// Tunnel is an ESP tunnel to one peer. It implements dataplane.Tunnel. It is what workers read, one cache line.
 type Tunnel struct {
-	// What workers read, together.
 	path atomic.Pointer[dataplane.Path]
 	out  atomic.Pointer[outbound]
 	// inner is InnerMTU, outer the path's MTU that it follows from.
@@ -73,7 +72,12 @@ type Tunnel struct {
 	index        uint32
 	df           DF
 	gw           *Gateway
+	*rest
+	_ [16]byte
+}
 
+// rest is what a tunnel has besides: elsewhere, so that what workers read of many tunnels shares few pages.
+type rest struct {
 	name string
 	cfg  Config
 	roam atomic.Bool
@@ -86,7 +90,6 @@ type Tunnel struct {
 	mtu      outer.MTU
 	quiet    activity
 	near     *prefetch.List
-	_        [40]byte // and the whole is five cache lines, so that what workers read is in one
 }
 
 // outbound is the snapshot that Seal reads: the children in the order of configuration.
@@ -95,12 +98,14 @@ type outbound struct {
 	all *outChild
 	// first is what children[0] points to, here because most tunnels have one child: one cache line less.
 	first outChild
-	// So far less than a cache line, which every packet reads.
+	*choice
+	_ [8]byte
+}
 
-	_        [16]byte
+// choice is what a packet chooses from where the first child does not take all of them.
+type choice struct {
 	children []*outChild
 	traps    []*trap
-	_        [16]byte // and the whole is two
 }
 
 // outChild is what a worker needs of a child SA to seal.
@@ -125,7 +130,7 @@ type inChild struct {
 
 // NewTunnel returns a tunnel with no path and no SAs, which refuses all packets. index is what the data plane gave it.
 func (g *Gateway) NewTunnel(index uint32, cfg Config) *Tunnel {
-	t := &Tunnel{name: cfg.Name, index: index, df: cfg.DF, gw: g, cfg: cfg, log: g.log.With("tunnel", cfg.Name)}
+	t := &Tunnel{index: index, df: cfg.DF, gw: g, rest: &rest{name: cfg.Name, cfg: cfg, log: g.log.With("tunnel", cfg.Name)}}
 	t.roam.Store(cfg.Roam)
 	g.mu.Lock()
 	g.tunnels[t] = struct{}{}
@@ -263,7 +268,7 @@ func (t *Tunnel) Close() {
 
 // publish makes the snapshot that workers read. The caller holds t.mu.
 func (t *Tunnel) publish() {
-	o := &outbound{children: make([]*outChild, 0, len(t.children)), traps: slices.Clone(t.traps)}
+	o := &outbound{choice: &choice{children: make([]*outChild, 0, len(t.children)), traps: slices.Clone(t.traps)}}
 	for i, c := range t.children {
 		if c.retired {
 			continue
