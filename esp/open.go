@@ -156,21 +156,22 @@ func (sa *Inbound) openCBC(s *Scratch, items []item) {
 	}
 }
 
-// inner reads the trailer (RFC 4303 sections 2.4 to 2.6) and returns how long the inner packet is.
+// inner reads the trailer (RFC 4303 sections 2.4 to 2.6) and returns how long the inner packet is. plain has at least 4 bytes.
 func inner(plain []byte) (n int, v Verdict) {
-	last := len(plain) - 1
-	next, pad := plain[last], int(plain[last-1])
-	n = last - 1 - pad
-	if n < 0 || !padding(plain[n:n+pad]) {
+	trailer := binary.BigEndian.Uint32(plain[len(plain)-4:]) // two bytes of padding or of the packet, pad length, next header
+	next, pad := byte(trailer), int(byte(trailer>>8))
+	n = len(plain) - 2 - pad
+	switch { // a packet of whole words has two bytes of padding, and most do with less than three
+	case pad == 0, pad == 2 && trailer>>16 == 0x0102, pad == 1 && byte(trailer>>16) == 1:
+	case n < 0 || !padding(plain[n:n+pad]):
 		return 0, BadPadding
 	}
+	version := plain[0] >> 4
 	switch {
+	case n > 0 && (next == 4 && version == 4 || next == 41 && version == 6):
+		return n, OK
 	case next == 59:
 		return n, Dummy
-	case n == 0:
-		return n, BadNextHeader
-	case next == 4 && plain[0]>>4 == 4, next == 41 && plain[0]>>4 == 6:
-		return n, OK
 	}
 	return n, BadNextHeader
 }

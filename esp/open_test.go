@@ -201,3 +201,60 @@ func TestVerdictsHaveNames(t *testing.T) {
 		t.Errorf("what is no verdict is called %q", got)
 	}
 }
+
+// TestInner: every padding length, every byte of it wrong once, every next header over every version, against what RFC 4303
+// sections 2.4 to 2.6 say in their words.
+func TestInner(t *testing.T) {
+	model := func(plain []byte) (int, Verdict) {
+		pad, next := int(plain[len(plain)-2]), plain[len(plain)-1]
+		n := len(plain) - 2 - pad
+		if n < 0 {
+			return 0, BadPadding
+		}
+		for i := range pad {
+			if plain[n+i] != byte(i+1) {
+				return 0, BadPadding
+			}
+		}
+		switch {
+		case next == 59:
+			return n, Dummy
+		case n > 0 && next == 4 && plain[0]>>4 == 4, n > 0 && next == 41 && plain[0]>>4 == 6:
+			return n, OK
+		}
+		return n, BadNextHeader
+	}
+	same := func(plain []byte) {
+		t.Helper()
+		n, v := inner(plain)
+		if wantN, want := model(plain); v != want || n != wantN && v != BadPadding {
+			t.Fatalf("%x: %d %v, want %d %v", plain, n, v, wantN, want)
+		}
+	}
+	for _, size := range []int{0, 1, 2, 3, 20, 60} {
+		for pad := range 256 {
+			if size+pad+2 < 4 {
+				continue
+			}
+			for _, first := range []byte{0x45, 0x60, 0x00, 0x01} {
+				plain := make([]byte, size+pad+2)
+				putTrailer(plain[size:], 4)
+				if size > 0 {
+					plain[0] = first
+				}
+				for next := range 256 {
+					plain[len(plain)-1] = byte(next)
+					same(plain)
+				}
+				plain[len(plain)-1] = 4
+				for i := range plain {
+					for _, bit := range []byte{1, 0x80} {
+						plain[i] ^= bit
+						same(plain)
+						plain[i] ^= bit
+					}
+				}
+			}
+		}
+	}
+}

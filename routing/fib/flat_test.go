@@ -216,6 +216,11 @@ func TestBlocks(t *testing.T) {
 	step("few, near", 30, near, true)
 	step("fewer", 9, near, false)
 	step("none", 0, near, false)
+	three := func(i int) int { return 10 + i%3 }
+	step("three blocks", 45, three, true)
+	step("half of what they want", 15, three, true)
+	step("less than that", 14, three, false)
+	step("none", 0, three, false)
 	step("few, far", 30, far, false)
 	step("more", 99, far, false)
 	before := table.flats
