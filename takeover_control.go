@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +21,8 @@ import (
 
 // A hand-over through the control socket is an upgrade of HTTP (RFC 9110 section 7.8). The engine that runs says what it leaves, in
 // gob: a legacyHeader, then legacyChunks to an empty one. The one that comes answers with one octet when it is ready. Then the engine
-// leaves, sends for each device of the header one octet with its descriptors (unix(7), SCM_RIGHTS), and one more when all is free.
+// leaves, sends the descriptors of each device of the header (unix(7), SCM_RIGHTS), up to maxDescriptors of them with one octet, and
+// one octet more when all is free.
 const (
 	handOverProtocol = "warren-hand-over"
 	// handOverVersion changes when an older program would misunderstand.
@@ -122,13 +124,19 @@ func (e *Engine) handOverTo(c *controlServer, conn *net.UnixConn) error {
 	defer l.Close()
 	c.stop()
 	<-c.closed
+	return l.sendDevices(conn, &header)
+}
+
+// sendDevices hands over what the header has announced, and says that all is free.
+func (l *Legacy) sendDevices(conn *net.UnixConn, header *legacyHeader) error {
 	for _, d := range header.Devices {
-		rights := unix.UnixRights(l.devices[deviceKey{d.NetNS, d.Name}]...)
-		if _, _, err := conn.WriteMsgUnix([]byte{handOverOctet}, rights, nil); err != nil {
-			return fmt.Errorf("hand over device %q: %w", d.Name, err)
+		for some := range slices.Chunk(l.devices[deviceKey{d.NetNS, d.Name}], maxDescriptors) {
+			if _, _, err := conn.WriteMsgUnix([]byte{handOverOctet}, unix.UnixRights(some...), nil); err != nil {
+				return fmt.Errorf("hand over device %q: %w", d.Name, err)
+			}
 		}
 	}
-	_, err = conn.Write([]byte{handOverOctet})
+	_, err := conn.Write([]byte{handOverOctet})
 	return err
 }
 
@@ -250,11 +258,8 @@ func receiveLegacy(in *bufio.Reader, conn *net.UnixConn) (*Legacy, error) {
 	}
 	_ = conn.SetDeadline(time.Now().Add(handOverPatience))
 	for _, d := range header.Devices {
-		queues, err := receiveDescriptors(conn)
+		queues, err := receiveQueues(conn, d.Queues)
 		l.devices[deviceKey{d.NetNS, d.Name}] = queues
-		if err == nil && len(queues) != d.Queues {
-			err = fmt.Errorf("%d queues, want %d", len(queues), d.Queues)
-		}
 		if err != nil {
 			l.Close()
 			return nil, fmt.Errorf("device %q: %w", d.Name, err)
@@ -278,6 +283,21 @@ func (l *Legacy) addChunk(c *legacyChunk) error {
 		n.paths = append(n.paths, path)
 	}
 	return nil
+}
+
+// receiveQueues receives a device's descriptors, in as many messages as it takes. They are the caller's with an error too.
+func receiveQueues(conn *net.UnixConn, want int) (queues []int, err error) {
+	for len(queues) < want {
+		some, err := receiveDescriptors(conn)
+		queues = append(queues, some...)
+		if err != nil || len(some) == 0 {
+			return queues, errors.Join(fmt.Errorf("%d queues, want %d", len(queues), want), err)
+		}
+	}
+	if len(queues) > want {
+		return queues, fmt.Errorf("%d queues, want %d", len(queues), want)
+	}
+	return queues, nil
 }
 
 // receiveDescriptors reads one octet and what comes with it.
