@@ -2,16 +2,12 @@ package warren_test
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"net/netip"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
-	"github.com/warrenvpn/warren/internal/until"
 )
 
 const bgpSite = `
@@ -28,53 +24,6 @@ tunnels:
     addresses: [169.254.1.%[4]d/31, "2001:db8:ff::%[4]d/127"]
     bgp: {neighbor_as: 6500%[2]d}
 `
-
-// startSites runs two engines of one template on a simulated network, until the test ends. It returns when both run.
-func startSites(t *testing.T, network *sim.Network, template string) (engines [2]*warren.Engine) {
-	t.Helper()
-	for i := range engines {
-		engines[i], _ = startSite(t, network, template, i)
-	}
-	// What is sent to an engine that is not there yet is sent again only seconds later.
-	eventually(t, "both engines run", patience, func() bool {
-		return engines[0].Status().State == "running" && engines[1].Status().State == "running"
-	})
-	return engines
-}
-
-// startSite runs the engine number i of a template and returns how to stop it before the test ends.
-func startSite(t *testing.T, network *sim.Network, template string, i int) (*warren.Engine, func()) {
-	t.Helper()
-	text := fmt.Sprintf(template, i+1, 2-i, "0102030405060708090a0b0c0d0e0f10111213", i)
-	cfg, err := warren.ParseConfig("site.yaml", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := warren.New(cfg, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	stop := sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(stop)
-	return e, stop
-}
-
-// patience is how long a condition may take that does hold, on a machine that is busy or stands still for a while.
-const patience = time.Minute
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, within time.Duration, holds func() bool) {
-	t.Helper()
-	until.True(t, what, within, holds)
-}
 
 // leadsTo says which tunnel or port an engine's route to a prefix leads to, and from which source it is.
 func leadsTo(e *warren.Engine, prefix string) (via, source string) {

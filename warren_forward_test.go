@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -26,37 +25,17 @@ func forwardSites(t *testing.T, forwards ...warren.ForwardConfig) (a, b *warren.
 	ca, cb := twoSites()
 	ca.Forwards = forwards
 	network := sim.New(sim.Config{})
-	var engines []*warren.Engine
-	var stops []func()
-	for _, cfg := range []*warren.Config{ca, cb} {
-		e, err := warren.New(cfg, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		engines = append(engines, e)
-		go func() { ended <- e.Run(ctx) }()
-		stops = append(stops, func() {
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	stop = func() { // the first has to leave by itself, while the second still holds its connections
-		for _, stop := range stops {
-			stop()
-		}
-	}
-	up, done := context.WithTimeout(t.Context(), patience)
-	defer done()
-	for i, e := range engines {
-		if _, err := e.Ping(up, netip.AddrFrom4([4]byte{10, byte(i + 1), 0, 1})); err != nil {
+	a, stopA := start(t, ca, warren.WithNetwork(network))
+	b, stopB := start(t, cb, warren.WithNetwork(network))
+	for i, e := range []*warren.Engine{a, b} {
+		if err := ping(t, e, fmt.Sprintf("10.%d.0.1", i+1), patience); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return engines[0], engines[1], stop
+	return a, b, func() { // the first has to leave by itself, while the second still holds its connections
+		stopA()
+		stopB()
+	}
 }
 
 // forwardTo is a forward from a port of loopback that the system chooses.

@@ -2,8 +2,6 @@ package warren_test
 
 import (
 	"bytes"
-	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -16,22 +14,12 @@ import (
 func TestWhyDown(t *testing.T) {
 	network := sim.New(sim.Config{})
 	startSite(t, network, ikeSite, 1)
-	cfg, err := warren.ParseConfig("site.yaml", fmt.Appendf(nil, ikeSite, 1, 2, "0102030405060708090a0b0c0d0e0f10111213"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var log bytes.Buffer // the handler locks it, and it is read when the engine has gone
-	e, err := warren.New(cfg, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	e, stop := start(t, siteConfig(t, ikeSite, 0), warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	err := ping(t, e, "10.2.0.1", patience)
+	stop()
 	if err != nil {
 		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	err = ping(t, e, "10.2.0.1", patience)
-	cancel()
-	if ran := <-ended; err != nil || ran != nil {
-		t.Fatal(err, ran)
 	}
 	down := 0
 	for line := range strings.Lines(log.String()) {

@@ -2,7 +2,6 @@ package warren_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -51,30 +50,6 @@ func (s *shown) has(secret string) string {
 	return ""
 }
 
-// startShown runs the engine number i of a template and has all that it logs kept.
-func startShown(t *testing.T, network *sim.Network, template string, i int, log *shown) *warren.Engine {
-	t.Helper()
-	cfg, err := warren.ParseConfig("site.yaml", fmt.Appendf(nil, template, i+1, 2-i, "0102030405060708090a0b0c0d0e0f10111213", i))
-	if err != nil {
-		t.Fatal(err)
-	}
-	level := &slog.HandlerOptions{Level: slog.LevelDebug}
-	e, err := warren.New(cfg, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(log, level))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return e
-}
-
 // secretTunnels are an IKE tunnel and one keyed by hand, beside the WireGuard one of wgSites.
 const secretTunnels = `
   ike:
@@ -115,9 +90,10 @@ func TestNothingShowsSecrets(t *testing.T) {
 	dir := t.TempDir()
 	sites := wgSites(t, secretTunnels, "key_export: "+dir+"\n")
 	log, network := new(shown), sim.New(sim.Config{})
+	everything := warren.WithLogger(slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	var e [2]*warren.Engine
 	for i := range e {
-		e[i] = startShown(t, network, sites[i], i, log)
+		e[i], _ = start(t, siteConfig(t, sites[i], i), warren.WithNetwork(network), everything)
 	}
 	eventually(t, "the tunnel by IKE is up", patience, func() bool {
 		up, _, _ := state(e[0], "ike")

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -19,12 +17,10 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
-	"go.uber.org/goleak"
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/dataplane/capture"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
-	"github.com/warrenvpn/warren/internal/until"
 )
 
 // twoSites returns the configurations of two sites that are joined by one tunnel, each with a stack of its own: 10.1.0.1
@@ -51,25 +47,9 @@ func twoSites() (a, b *warren.Config) {
 func run(t testing.TB, a, b *warren.Config) (ea, eb *warren.Engine, stop func()) {
 	t.Helper()
 	network := sim.New(sim.Config{})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
-	var engines []*warren.Engine
-	for _, cfg := range []*warren.Config{a, b} {
-		e, err := warren.New(cfg, warren.WithNetwork(network))
-		if err != nil {
-			t.Fatal(err)
-		}
-		engines = append(engines, e)
-		go func() { ended <- e.Run(ctx) }()
-	}
-	return engines[0], engines[1], func() {
-		cancel()
-		for range 2 {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-	}
+	ea, stopA := start(t, a, warren.WithNetwork(network))
+	eb, stopB := start(t, b, warren.WithNetwork(network))
+	return ea, eb, func() { stopA(); stopB() }
 }
 
 func TestTCPBetweenTwoStacks(t *testing.T) {
@@ -224,85 +204,6 @@ func hundredLives(t *testing.T, cfg *warren.Config) {
 	}
 }
 
-// namespace makes a network namespace for the test.
-func namespace(t *testing.T) string {
-	t.Helper()
-	name := fmt.Sprintf("warren-test-%d", os.Getpid())
-	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-	})
-	return name
-}
-
-// loopback is an address of loopback that the tests of no other process have.
-func loopback() netip.Addr {
-	pid := os.Getpid()
-	return netip.AddrFrom4([4]byte{127, byte(64 | pid>>16&0x3f), byte(pid >> 8), byte(pid)})
-}
-
-// freePort is a port of that address that is free, and stays so: it is none of those that the system gives to whoever asks for any.
-func freePort(t testing.TB) uint16 {
-	t.Helper()
-	for range 1000 {
-		at := netip.AddrPortFrom(loopback(), uint16(10_000+rand.IntN(20_000)))
-		pc, err := net.ListenPacket("udp4", at.String())
-		if err != nil {
-			continue
-		}
-		_ = pc.Close()
-		if ln, err := net.Listen("tcp4", at.String()); err == nil {
-			_ = ln.Close()
-			return at.Port()
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
-}
-
-// freeListener listens at such a port.
-func freeListener(t testing.TB) net.Listener {
-	t.Helper()
-	ln, err := net.Listen("tcp4", netip.AddrPortFrom(loopback(), freePort(t)).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
-}
-
-// leavesNothing returns how to see that no goroutine is there that is not there now.
-func leavesNothing(t testing.TB) func() {
-	before := goleak.IgnoreCurrent()
-	return func() {
-		t.Helper()
-		var err error
-		if !until.Holds(patience, func() bool { err = goleak.Find(before); return err == nil }) {
-			t.Error(err)
-		}
-	}
-}
-
-// noMore sees that there are no more descriptors than there were.
-func noMore(t testing.TB, before int) {
-	t.Helper()
-	after := 0
-	if !until.Holds(patience, func() bool { after = descriptors(t); return after <= before }) {
-		t.Errorf("%d descriptors after the first life, %d after the last", before, after)
-	}
-}
-
-func descriptors(t testing.TB) int {
-	es, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal("descriptors are counted in /proc: ", err)
-	}
-	return len(es)
-}
-
 // TestFailedStartLeavesNothing, and the engine can be started when the reason is gone.
 func TestFailedStartLeavesNothing(t *testing.T) {
 	defer leavesNothing(t)()
@@ -321,18 +222,12 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	_ = holder.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
+	defer keepRunning(t, e)()
 	if _, err := e.Ping(t.Context(), netip.MustParseAddr("10.1.0.1")); err != nil {
 		t.Error(err)
 	}
-	if err := e.Run(ctx); err == nil {
+	if err := e.Run(t.Context()); err == nil {
 		t.Error("ran twice at a time")
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }
 
@@ -472,26 +367,17 @@ func capturePing(t *testing.T) (clear, sealed int) {
 	w := capture.NewWriter(&file, capture.Options{})
 	ca, cb := twoSites()
 	network := sim.New(sim.Config{})
-	a, err := warren.New(ca, warren.WithNetwork(network), warren.WithCapture(w))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := warren.New(cb, warren.WithNetwork(network))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 2)
-	go func() { ended <- a.Run(ctx) }()
-	go func() { ended <- b.Run(ctx) }()
+	a, stopA := start(t, ca, warren.WithNetwork(network), warren.WithCapture(w))
+	b, stopB := start(t, cb, warren.WithNetwork(network))
 	if _, err := b.Ping(t.Context(), netip.MustParseAddr("10.2.0.1")); err != nil { // b is up
 		t.Fatal(err)
 	}
 	if _, err := a.Ping(t.Context(), netip.MustParseAddr("10.2.0.1")); err != nil {
 		t.Fatal(err)
 	}
-	cancel()
-	if err := errors.Join(<-ended, <-ended, w.Close()); err != nil {
+	stopA()
+	stopB()
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	r, err := pcapgo.NewNgReader(&file, pcapgo.DefaultNgReaderOptions)

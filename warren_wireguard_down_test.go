@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
@@ -49,20 +48,7 @@ func jointConfigs(t *testing.T, endpoint string) (cfgs [2]*warren.Config) {
 func runJoints(t *testing.T, network *sim.Network, cfgs [2]*warren.Config, options ...warren.Option) (e [2]*warren.Engine) {
 	t.Helper()
 	for i := range e {
-		var err error
-		options = append(options, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.NewTextHandler(t.Output(), nil))))
-		if e[i], err = warren.New(cfgs[i], options...); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- e[i].Run(ctx) }()
-		t.Cleanup(func() {
-			cancel()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		})
+		e[i], _ = start(t, cfgs[i], append(options, warren.WithNetwork(network))...)
 		options = nil
 	}
 	synctest.Wait()

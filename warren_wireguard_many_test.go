@@ -144,19 +144,7 @@ func TestThousandPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := warren.New(cfg, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.DiscardHandler)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	e, _ := start(t, cfg, warren.WithNetwork(network), warren.WithLogger(slog.New(slog.DiscardHandler)))
 	eventually(t, "the hub runs", patience, func() bool { return e.Status().State == "running" })
 	pingAll(t, e, n)
 	for i, s := range spokes {

@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/warrenvpn/warren"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
@@ -51,36 +49,15 @@ tunnels:
 	return sites
 }
 
-// startWireGuard runs the sites of wgSites, and returns when they run: a handshake that comes before is tried again only 5 s later.
+// startWireGuard starts the sites of wgSites, and returns when they run.
 func startWireGuard(t *testing.T, sites [2]string) (e [2]*warren.Engine) {
 	t.Helper()
 	network := sim.New(sim.Config{})
 	for i := range e {
 		e[i], _ = startSite(t, network, sites[i], i)
 	}
-	eventually(t, "both engines run", patience, func() bool {
-		return e[0].Status().State == "running" && e[1].Status().State == "running"
-	})
+	bothRun(t, e)
 	return e
-}
-
-func ping(t *testing.T, e *warren.Engine, dst string, within time.Duration) error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
-	defer cancel()
-	_, err := e.Ping(ctx, netip.MustParseAddr(dst))
-	return err
-}
-
-func tunnelStatus(t *testing.T, e *warren.Engine, name string) warren.TunnelStatus {
-	t.Helper()
-	for _, s := range e.Status().Tunnels {
-		if s.Name == name {
-			return s
-		}
-	}
-	t.Fatalf("there is no tunnel %q", name)
-	return warren.TunnelStatus{}
 }
 
 // TestWireGuard: the first packet makes the session and is delivered after it, both families, both ways; up, rekey and down do
