@@ -1,7 +1,6 @@
 package bfd
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/warrenvpn/warren/internal/deadline"
 )
 
 const (
@@ -64,7 +65,7 @@ type Manager struct {
 	mu     sync.Mutex
 	peers  map[netip.Addr]*session
 	local  map[uint32]*session
-	due    schedule
+	due    deadline.Queue[*session] // by their next tick
 	events []Event
 	// until is when Run looks again by itself, zero is never. It is not to be woken while it is looking.
 	until   time.Time
@@ -74,12 +75,11 @@ type Manager struct {
 }
 
 type session struct {
+	deadline.Slot
 	peer           netip.Addr
 	machine        *Machine
 	since          time.Time
-	at             time.Time // of the next tick
-	index          int       // in the schedule, -1 if there is nothing to do
-	spared         bool      // the grace was given
+	spared         bool // the grace was given
 	sent, received uint64
 }
 
@@ -147,11 +147,11 @@ func (m *Manager) tick() (at time.Time, events bool) {
 	defer m.unlock()
 	m.looking = true
 	defer func() { m.looking, m.until = false, at }()
-	for len(m.due) > 0 {
-		s := m.due[0]
+	for {
+		s, at := m.due.First()
 		now := time.Now()
-		if s.at.After(now) {
-			return s.at, len(m.events) > 0
+		if at.IsZero() || at.After(now) {
+			return at, len(m.events) > 0
 		}
 		expiry := s.machine.Expiry()
 		if !s.spared && !expiry.IsZero() && now.Sub(expiry) > late {
@@ -159,23 +159,21 @@ func (m *Manager) tick() (at time.Time, events bool) {
 			s.spared = true
 			s.machine.Tick(expiry.Add(-1))
 			m.after(s, now)
-			s.at = now.Add(grace)
-			heap.Fix(&m.due, s.index)
+			m.due.Set(s, now.Add(grace))
 			continue
 		}
 		s.machine.Tick(now)
 		m.after(s, now)
 		m.accompany(s, now)
 	}
-	return time.Time{}, len(m.events) > 0
 }
 
 // accompany has sessions send that may do so already when one has: to be woken costs more than to send. The few that send together
 // go on doing so, as they take over its jitter.
 func (m *Manager) accompany(first *session, now time.Time) {
-	for i := 1; i < company && len(m.due) > 0; i++ {
-		s := m.due[0]
-		if s == first || !s.machine.accompany(first.machine, now) {
+	for i := 1; i < company; i++ {
+		s, at := m.due.First()
+		if at.IsZero() || s == first || !s.machine.accompany(first.machine, now) {
 			return
 		}
 		m.after(s, now)
@@ -195,17 +193,9 @@ func (m *Manager) after(s *session, now time.Time) {
 		s.since = now
 		m.events = append(m.events, Event{Peer: s.peer, At: now, Change: c})
 	}
-	s.at = s.machine.Deadline()
-	switch {
-	case s.at.IsZero() && s.index >= 0:
-		heap.Remove(&m.due, s.index)
-	case s.at.IsZero():
-	case s.index >= 0:
-		heap.Fix(&m.due, s.index)
-	default:
-		heap.Push(&m.due, s)
-	}
-	sooner := len(m.due) > 0 && (m.until.IsZero() || m.due[0].at.Before(m.until))
+	m.due.Set(s, s.machine.Deadline())
+	_, at := m.due.First()
+	sooner := !at.IsZero() && (m.until.IsZero() || at.Before(m.until))
 	if !m.looking && (len(changes) > 0 || sooner) {
 		select {
 		case m.wake <- struct{}{}:
@@ -225,9 +215,7 @@ func (m *Manager) leave() {
 func (m *Manager) drop(s *session, now time.Time) {
 	s.machine.Disable(now)
 	m.after(s, now)
-	if s.index >= 0 {
-		heap.Remove(&m.due, s.index)
-	}
+	m.due.Set(s, time.Time{})
 	delete(m.peers, s.peer)
 	delete(m.local, s.machine.local)
 }
@@ -248,7 +236,7 @@ func (m *Manager) Add(peer netip.Addr, config Config) error {
 		discriminator = m.config.Rand.Uint32()
 	}
 	now := time.Now()
-	s := &session{peer: peer, machine: NewMachine(config, discriminator, m.config.Rand, now), since: now, index: -1}
+	s := &session{peer: peer, machine: NewMachine(config, discriminator, m.config.Rand, now), since: now}
 	m.peers[peer], m.local[discriminator] = s, s
 	m.after(s, now)
 	return nil
@@ -404,30 +392,4 @@ func (m *Manager) Dropped() (received [Drops]uint64, unsent uint64) {
 	received = m.drops
 	received[DropBusy] += m.lost.Load()
 	return received, m.failed
-}
-
-// schedule is a heap by time.
-type schedule []*session
-
-func (d schedule) Len() int           { return len(d) }
-func (d schedule) Less(i, j int) bool { return d[i].at.Before(d[j].at) }
-func (d schedule) Swap(i, j int) {
-	d[i], d[j] = d[j], d[i]
-	d[i].index, d[j].index = i, j
-}
-
-// Push is of heap.Interface.
-func (d *schedule) Push(x any) {
-	s := x.(*session)
-	s.index = len(*d)
-	*d = append(*d, s)
-}
-
-// Pop is of heap.Interface.
-func (d *schedule) Pop() any {
-	old := *d
-	s := old[len(old)-1]
-	s.index = -1
-	*d = old[:len(old)-1]
-	return s
 }

@@ -231,7 +231,7 @@ func (t *Table) leave() error {
 		return nil
 	}
 	t.places.queue, t.places.first = t.places.queue[:0], 0
-	t.places.retries = nil
+	t.places.retries.Clear()
 	for at, e := range t.places.entries {
 		e.queued = false
 		if at.metric != ProtectMetric && e.have != nil {

@@ -1,11 +1,12 @@
 package kernel
 
 import (
-	"container/heap"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/warrenvpn/warren/internal/deadline"
 )
 
 // ProtectMetric is the metric of protecting routes: the worst that there is, in both families.
@@ -40,7 +41,7 @@ type places struct {
 	standingCount,
 	wantedCount int
 	trouble map[place]*trouble
-	retries retries
+	retries deadline.Queue[*trouble]
 }
 
 func newPlaces() places {
@@ -119,12 +120,11 @@ const (
 
 // trouble is a place that is fought for, or that the kernel refuses.
 type trouble struct {
+	deadline.Slot
 	at      place
 	times   int
 	last    time.Time
-	due     time.Time // zero: nothing to do
-	index   int       // in the heap, -1 if not
-	refused bool      // by the kernel, as opposed to lost
+	refused bool // by the kernel, as opposed to lost
 }
 
 // postpone has the place looked at again, later each time.
@@ -132,18 +132,18 @@ func (p *places) postpone(at place, now time.Time, refused bool) {
 	t := p.trouble[at]
 	switch {
 	case t == nil:
-		t = &trouble{at: at, index: -1}
+		t = &trouble{at: at}
 		p.trouble[at] = t
 	case now.Sub(t.last) > peace+lastWait:
 		t.times = 0
 	}
 	t.refused = refused
-	if t.index >= 0 {
+	if !p.retries.At(t).IsZero() {
 		return
 	}
-	t.last, t.due = now, now.Add(min(firstWait<<min(t.times, 20), lastWait))
+	p.retries.Set(t, now.Add(min(firstWait<<min(t.times, 20), lastWait)))
+	t.last = now
 	t.times++
-	heap.Push(&p.retries, t)
 }
 
 // settle notes that a place is as wanted. Trouble is remembered for a while, lest a fight begin with short waits again.
@@ -155,25 +155,24 @@ func (p *places) settle(at place) {
 
 // due queues what waited long enough and returns when there will be more, zero for never.
 func (p *places) due(now time.Time) time.Time {
-	for len(p.retries) > 0 {
-		t := p.retries[0]
-		if t.due.After(now) {
-			return t.due
+	for {
+		t, at := p.retries.First()
+		if at.IsZero() || at.After(now) {
+			return at
 		}
-		heap.Pop(&p.retries)
+		p.retries.Set(t, time.Time{})
 		if e := p.entries[t.at]; e != nil {
 			p.push(t.at, e)
 		} else {
 			delete(p.trouble, t.at)
 		}
 	}
-	return time.Time{}
 }
 
 // sweep forgets trouble that is long over.
 func (p *places) sweep(now time.Time) {
 	for at, t := range p.trouble {
-		if t.index < 0 && !t.refused && now.Sub(t.last) > peace+lastWait {
+		if p.retries.At(t).IsZero() && !t.refused && now.Sub(t.last) > peace+lastWait {
 			delete(p.trouble, at)
 		}
 	}
@@ -184,32 +183,6 @@ func (p *places) refused() (n int) {
 		n += count(t.refused)
 	}
 	return n
-}
-
-// retries is a heap by time.
-type retries []*trouble
-
-func (r retries) Len() int           { return len(r) }
-func (r retries) Less(i, j int) bool { return r[i].due.Before(r[j].due) }
-func (r retries) Swap(i, j int) {
-	r[i], r[j] = r[j], r[i]
-	r[i].index, r[j].index = i, j
-}
-
-// Push is of heap.Interface.
-func (r *retries) Push(x any) {
-	t := x.(*trouble)
-	t.index = len(*r)
-	*r = append(*r, t)
-}
-
-// Pop is of heap.Interface.
-func (r *retries) Pop() any {
-	old := *r
-	t := old[len(old)-1]
-	t.index = -1
-	*r = old[:len(old)-1]
-	return t
 }
 
 // wanted is what should stand at a place now.

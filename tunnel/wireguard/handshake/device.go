@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/warrenvpn/warren/internal/deadline"
 )
 
 // Indices hands out the numbers by which peers name our handshakes and sessions. The transport owns them, since it looks one
@@ -47,7 +49,7 @@ type Device struct {
 
 	indices Indices
 	owners  map[uint32]*Peer // of the indices that are in use
-	timers  timers
+	timers  deadline.Queue[*Peer]
 
 	actions []Action
 	given   []Action // by Actions, and free when it is called again
@@ -122,7 +124,7 @@ func (d *Device) AddPeer(now time.Time, c PeerConfig) (*Peer, error) {
 	case d.Peer(c.PublicKey) != nil:
 		return nil, fmt.Errorf("add peer %v: %w", c.PublicKey, ErrPeerExists)
 	}
-	p := &Peer{device: d, public: c.PublicKey, owner: c.Owner, psk: c.PresharedKey, place: outside}
+	p := &Peer{device: d, public: c.PublicKey, owner: c.Owner, psk: c.PresharedKey}
 	if _, err := p.secretWith(id); err != nil {
 		return nil, fmt.Errorf("add peer %v: %w", c.PublicKey, ErrWeakKey)
 	}
@@ -143,7 +145,7 @@ func (d *Device) RemovePeer(p *Peer) {
 	d.mu.Unlock()
 	p.end()
 	p.gone = true
-	d.timers.remove(p)
+	d.timers.Set(p, time.Time{})
 }
 
 // Peer is the peer with this public key, or nil.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/tai64n"
+
+	"github.com/warrenvpn/warren/internal/deadline"
 )
 
 // PeerConfig is what is set of a peer.
@@ -47,9 +49,8 @@ type Peer struct {
 	unanswered  time.Time // the first data packet since received
 	lastMinute  bool      // this session had its handshake before it is rejected
 
-	due   [timerCount]time.Time // zero: not set
-	at    time.Time             // under which the peer stands in Device.timers; never after the earliest of due
-	place int                   // there
+	due           [timerCount]time.Time // zero: not set
+	deadline.Slot                       // in Device.timers, never after the earliest of due
 }
 
 // begun is a handshake of ours that waits for its response.

@@ -1,9 +1,6 @@
 package handshake
 
-import (
-	"container/heap"
-	"time"
-)
+import "time"
 
 // The constants of the paper's section 6.1, and what else it says in numbers.
 const (
@@ -40,22 +37,20 @@ const (
 
 // Deadline is when Tick is to be called next; zero is never. It is never too late, and may be too early.
 func (d *Device) Deadline() time.Time {
-	if len(d.timers) == 0 {
-		return time.Time{}
-	}
-	return d.timers[0].at
+	_, at := d.timers.First()
+	return at
 }
 
 // Tick does what is due. It works for some peers only; while there are more, Deadline is not after now, so that messages can
 // be handled in between.
 func (d *Device) Tick(now time.Time) {
 	for range tickPeers {
-		if len(d.timers) == 0 || d.timers[0].at.After(now) {
+		p, at := d.timers.First()
+		if at.IsZero() || at.After(now) {
 			return
 		}
-		p := d.timers[0]
 		p.fire(now)
-		d.timers.move(p, p.earliest())
+		d.timers.Set(p, p.earliest())
 	}
 }
 
@@ -170,57 +165,8 @@ func earlier(a, b time.Time) time.Time {
 // schedule sees to it that the peer is worked for in time. A timer that was put off stays where it was until then: that
 // happens with every packet, and its being due less often.
 func (p *Peer) schedule() {
-	if t := p.earliest(); !t.IsZero() && (p.place == outside || t.Before(p.at)) {
-		p.device.timers.move(p, t)
+	t, at := p.earliest(), p.device.timers.At(p)
+	if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+		p.device.timers.Set(p, t)
 	}
-}
-
-// outside is the place of a peer that is not in the queue.
-const outside = -1
-
-// timers are peers, as a heap by when they are due.
-type timers []*Peer
-
-// move puts a peer under a time; zero takes it out.
-func (t *timers) move(p *Peer, at time.Time) {
-	if at.IsZero() {
-		t.remove(p)
-		return
-	}
-	p.at = at
-	if p.place == outside {
-		heap.Push(t, p)
-	} else {
-		heap.Fix(t, p.place)
-	}
-}
-
-func (t *timers) remove(p *Peer) {
-	if p.place != outside {
-		heap.Remove(t, p.place)
-	}
-}
-
-// Len, Less, Swap, Push and Pop are heap.Interface.
-
-func (t timers) Len() int           { return len(t) }
-func (t timers) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
-func (t timers) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].place, t[j].place = i, j
-}
-
-func (t *timers) Push(x any) {
-	p := x.(*Peer)
-	p.place = len(*t)
-	*t = append(*t, p)
-}
-
-func (t *timers) Pop() any {
-	last := len(*t) - 1
-	p := (*t)[last]
-	(*t)[last] = nil
-	*t = (*t)[:last]
-	p.place = outside
-	return p
 }
