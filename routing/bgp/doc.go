@@ -22,7 +22,7 @@
 //
 // RFC 4271: sections 4 and 6 (messages and errors; in package message, and in negotiate.go for OPEN), 5 (attributes), 6.8
 // (collisions; a session that the neighbour forgot gives way to its new connection), 8 (the machine; after a loss it goes
-// to Active at once instead of Idle, and connects with a back-off; optional: passive mode, idle hold time after errors that grows;
+// to Active at once instead of Idle, and connects with a back-off; optional: passive mode, idle hold time after errors that grows, as do the times between attempts that PathUp hastens;
 // not done: DelayOpen), 9.1.2 (AS loops), 9.2 (no reflection between internal neighbours; aggregation is not done, and
 // MinRouteAdvertisementInterval neither: changes go at once, and together while the neighbour is slow), 10 (jitter; a
 // quarter at most).

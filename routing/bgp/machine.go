@@ -27,6 +27,9 @@ type Machine struct {
 	// waiting is when Active dials again, or when Idle starts again; zero is never.
 	waiting             time.Time
 	retryWait, idleWait time.Duration
+	// hastened is when PathUp last ended a wait, or will; hasteWait is for how long then it ends no other.
+	hastened  time.Time
+	hasteWait time.Duration
 
 	// stale are the families that are kept for a neighbour that restarts, until staleUntil.
 	stale      message.Families
@@ -117,14 +120,33 @@ func (m *Machine) PathDown(now time.Time, why error) {
 	}
 }
 
-// PathUp says that there is a way to the neighbour again, so that it is worth to try at once.
+// PathUp says that there is a way to the neighbour again: the wait for another attempt ends, and so does an attempt whose packets
+// went the dead way. Idle goes on, since it was not for the way that it was entered, and a way that comes and goes hastens attempts
+// ever less often (RFC 4271 section 8.1.1, DampPeerOscillations).
 func (m *Machine) PathUp(now time.Time) {
 	m.now = now
-	if m.started && m.state < OpenSent && !m.neighbor.Passive {
-		m.retryWait, m.idleWait = 0, 0
-		m.waiting = now
-		m.Tick(now)
+	if !m.started || m.neighbor.Passive || m.state != Active && m.state != Connect {
+		return
 	}
+	since := now.Sub(m.hastened)
+	if since > 2*m.neighbor.Timers.ConnectRetry {
+		m.retryWait, m.hasteWait = 0, 0
+	}
+	if since >= m.hasteWait {
+		m.hasten(now)
+		m.waiting = time.Time{}
+		m.abandon(errNewPath, nil)
+		m.dial()
+	} else if next := m.hastened.Add(m.hasteWait); m.waiting.After(next) {
+		m.hasten(next)
+		m.waiting = next
+	}
+}
+
+// hasten notes when a wait is ended before its time.
+func (m *Machine) hasten(at time.Time) {
+	t := &m.neighbor.Timers
+	m.hastened, m.hasteWait = at, min(max(2*m.hasteWait, t.Retry), t.ConnectRetry)
 }
 
 // Accept offers a connection that the neighbour opened. The id is 0 where it is to be closed at once.

@@ -201,6 +201,102 @@ func TestPathDown(t *testing.T) {
 	}
 }
 
+// TestPathUp: both sides have dialled into a way that was dead. When it is there again they wait neither for those attempts to end nor
+// for the next.
+func TestPathUp(t *testing.T) {
+	for _, dead := range []time.Duration{500 * time.Millisecond, 5 * time.Second, 21 * time.Second, 10 * time.Minute} {
+		for seed := range uint64(20) {
+			s := newSim(t, seed, nil)
+			s.up()
+			s.cut = true
+			for i, side := range s.sides {
+				side.m.PathDown(s.now, errors.New("BFD says so"))
+				s.obey(i)
+			}
+			s.run(dead)
+			s.cut = false
+			for i, side := range s.sides {
+				side.m.PathUp(s.now)
+				s.obey(i)
+			}
+			s.run(5 * time.Second) // two that dial each other at the same moment may need another attempt
+			if err := s.settled(); err != nil {
+				t.Fatalf("seed %d: 5 s after a way that was dead for %v: %v", seed, dead, err)
+			}
+		}
+	}
+}
+
+// TestPathUpLeavesIdle: that there is a way says nothing against the error for which a session waits in Idle.
+func TestPathUpLeavesIdle(t *testing.T) {
+	s := newSim(t, 1, func(a, b *Neighbor) { a.AS, b.Passive = 65009, true })
+	side := s.sides[0]
+	s.boot(1)
+	s.boot(0)
+	for _, want := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second} {
+		for side.m.State() != Idle {
+			s.run(time.Millisecond)
+		}
+		entered := s.now
+		for side.m.State() == Idle {
+			side.m.PathUp(s.now)
+			s.obey(0)
+			s.run(100 * time.Millisecond)
+			s.boot(1) // its own wait is not of interest
+		}
+		if wait := s.now.Sub(entered); wait < want*3/4 {
+			t.Errorf("in Idle for %v, want about %v", wait, want)
+		}
+	}
+}
+
+// TestUnsteadyPath: a way that comes and goes all the time does not make a neighbour that refuses be asked each time, and one that
+// was steady for a while is used at once again.
+func TestUnsteadyPath(t *testing.T) {
+	n := testNeighbor("a", 65001)
+	m := NewMachine(Local{AS: 65002, RouterID: 2}, n, rand.New(rand.NewPCG(1, 1)))
+	now, dials := simStart, 0
+	refuse := func() {
+		for range 3 { // a refusal has no other attempt follow at once
+			for _, a := range m.Actions() {
+				if a, ok := a.(Dial); ok {
+					dials++
+					m.Failed(now, a.Conn, errors.New("refused"))
+				}
+			}
+		}
+	}
+	pass := func(d time.Duration, unsteady bool) int {
+		before := dials
+		for end := now.Add(d); now.Before(end); now = now.Add(250 * time.Millisecond) {
+			m.Tick(now)
+			refuse()
+			if unsteady {
+				m.PathDown(now, errors.New("BFD says so"))
+				refuse()
+				m.PathUp(now)
+				refuse()
+			}
+		}
+		return dials - before
+	}
+	m.Start(now)
+	steady := pass(10*time.Minute, false)
+	unsteady := pass(10*time.Minute, true)
+	if steady < 30 || unsteady > 2*steady {
+		t.Errorf("%d attempts in 10 minutes, and %d while the way comes and goes", steady, unsteady)
+	}
+	pass(3*n.Timers.ConnectRetry, false)
+	for range 2 {
+		before := dials
+		m.PathUp(now)
+		if refuse(); dials != before+1 {
+			t.Errorf("%d attempts when a way is there again, want 1", dials-before)
+		}
+		now = now.Add(n.Timers.Retry)
+	}
+}
+
 // The wait after an error grows, to its maximum, and is never shorter than three quarters of what it should be.
 func TestIdleHold(t *testing.T) {
 	s := newSim(t, 1, func(a, b *Neighbor) {

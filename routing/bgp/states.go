@@ -44,6 +44,7 @@ var (
 	ErrConnectTime = errors.New("no connection in time")
 	ErrCollision   = errors.New("another connection with the neighbor is kept")
 	errReplaced    = errors.New("the neighbor connected again")
+	errNewPath     = errors.New("there is a way to the neighbor again")
 )
 
 // idle refuses connections until it is started, or until the time after an error is over (RFC 4271 section 8.2.2, Idle state).
