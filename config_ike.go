@@ -36,7 +36,8 @@ type IKEConfig struct {
 	Proposals string
 	// RekeyTime less a random part of RandTime is when the IKE SA is rekeyed, RekeyTime+OverTime when it is given up.
 	RekeyTime, OverTime, RandTime time.Duration
-	// ReauthTime is when the peer is authenticated anew.
+	// ReauthTime is when the peer is authenticated anew: by whom brought the tunnel up. If it was not, the IKE SA ends OverTime later,
+	// at least 30 s.
 	ReauthTime time.Duration
 	// DPDDelay is how long the peer may be silent before it is asked for a sign of life.
 	DPDDelay time.Duration

@@ -123,7 +123,7 @@ func (r *authenticate) done(sa *ikeSA, payloads []message.Payload) {
 	sa.ids.remote = idr.ID
 	sa.assigned = given(payloads)
 	hs := sa.hs
-	sa.life.wanted = sa.authLifetime(payloads)
+	sa.life.introduced, sa.life.validFor = true, sa.authLifetime(payloads)
 	sa.become(established, nil)
 	sa.finishFirstChild(hs, payloads)
 	sa.hs = nil

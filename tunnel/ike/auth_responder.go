@@ -113,6 +113,7 @@ func (sa *ikeSA) authenticated(answer, payloads []message.Payload) reply {
 		p.forgetOthers(sa)
 	}
 	cp, leaseError := sa.lend(message.Find[*message.CP](payloads))
+	sa.life.validFor = p.cfg.ReauthTime
 	sa.become(established, nil)
 	if cp != nil {
 		answer = append(answer, cp)

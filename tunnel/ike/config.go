@@ -109,10 +109,11 @@ type PeerConfig struct {
 	// Ask are the addresses that we ask the peer for, unspecified ones for any of a family.
 	Ask []netip.Addr
 	// RekeyTime less a random part of RandTime is when we rekey the IKE SA; never if zero. RekeyTime+OverTime is when it ends.
-	// Defaults of the others: 10 % of RekeyTime each; a negative RandTime is none.
+	// Defaults of the others: 10 % of RekeyTime or ReauthTime each, the longer one; a negative RandTime is none.
 	RekeyTime, OverTime, RandTime time.Duration
 	// ReauthTime less a random part of RandTime is when we authenticate anew: another IKE SA with all children is made, and
-	// then this one deleted. Never if zero. A responder tells its peer to do so (RFC 4478).
+	// then this one deleted. Never if zero. A responder tells its peer to do so (RFC 4478). An IKE SA whose authentication was not
+	// repeated ends OverTime later, at least 30 s.
 	ReauthTime time.Duration
 	// DPDDelay is how long the peer may be silent before it is asked for a sign of life; never if zero.
 	DPDDelay time.Duration
@@ -187,7 +188,7 @@ func (c *Config) check() error {
 
 func (p *PeerConfig) setDefaults() {
 	orDefault(&p.RemotePort, 500)
-	orDefault(&p.OverTime, p.RekeyTime/10)
+	orDefault(&p.OverTime, max(p.RekeyTime, p.ReauthTime)/10)
 	orDefault(&p.RandTime, max(p.RekeyTime, p.ReauthTime)/10)
 	p.Children = append([]ChildConfig(nil), p.Children...)
 	for i := range p.Children {

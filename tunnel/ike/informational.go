@@ -88,6 +88,7 @@ func (sa *ikeSA) handleInformational(payloads []message.Payload) reply {
 		sa.log(slog.LevelWarn, nil, "the peer did not accept our authentication")
 		return reply{then: func() { sa.become(closed, &RefusedError{Notify: message.AuthenticationFailed}) }}
 	}
+	sa.shortenAuth(payloads)
 	for _, d := range deletes {
 		if d.Protocol == message.ProtocolESP {
 			if spis := sa.deleted(d.SPIs); len(spis) > 0 {

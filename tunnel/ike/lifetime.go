@@ -18,13 +18,11 @@ func (sa *ikeSA) startLifetimes() {
 		e.timers.set(&l.rekey, e.now.Add(e.somewhatLess(c.RekeyTime, c.RandTime)), sa.rekeyNow)
 		e.timers.set(&l.hard, e.now.Add(c.RekeyTime+c.OverTime), func() { sa.terminate(errLifetime) })
 	}
-	if d := l.wanted; d > 0 {
-		l.reauthAt = e.now.Add(e.somewhatLess(d, c.RandTime))
-		l.wanted = 0
+	if d := l.validFor; d > 0 {
+		sa.limitAuth(d)
+		l.validFor = 0
 	}
-	if !l.reauthAt.IsZero() {
-		e.timers.set(&l.reauth, l.reauthAt, sa.reauthenticate)
-	}
+	sa.startAuthTimers()
 	sa.watchPeer()
 	if sa.nat.us {
 		sa.keepAlive()
@@ -36,18 +34,58 @@ func (e *Endpoint) somewhatLess(d, random time.Duration) time.Duration {
 	return max(time.Second, d-upTo(e, min(random, d/2)))
 }
 
-// authLifetime is how long the peer's or our configuration lets an authentication last, zero for ever: a responder tells it, an
-// initiator keeps to the shorter of both (RFC 4478).
-func (sa *ikeSA) authLifetime(answer []message.Payload) time.Duration {
-	d := sa.peer.cfg.ReauthTime
-	n := message.FindNotify(answer, message.AuthLifetime)
-	if n == nil || len(n.Data) != 4 {
-		return d
+// How long an authentication lasts (RFC 4478): the responder of IKE_AUTH tells it, there or later, the initiator repeats the
+// authentication in that time, or in its own if that is shorter. On both sides the IKE SA of one that was not repeated ends.
+
+// authGrace is the least time that is left for making another IKE SA and all children in it.
+const authGrace = readyAfter
+
+// limitAuth has the authentication last for a time from now on.
+func (sa *ikeSA) limitAuth(d time.Duration) {
+	e, c, l := sa.e, &sa.peer.cfg, &sa.life
+	l.validUntil = e.now.Add(d + max(c.OverTime, authGrace))
+	if l.introduced {
+		l.reauthAt = e.now.Add(e.somewhatLess(d, c.RandTime))
 	}
-	if told := time.Duration(binary.BigEndian.Uint32(n.Data)) * time.Second; told > 0 && (d == 0 || told < d) {
+}
+
+func (sa *ikeSA) startAuthTimers() {
+	l := &sa.life
+	if !l.reauthAt.IsZero() {
+		sa.e.timers.set(&l.reauth, l.reauthAt, sa.reauthenticate)
+	}
+	if !l.validUntil.IsZero() {
+		sa.e.timers.set(&l.auth, l.validUntil, func() { sa.terminate(errAuthOld) })
+	}
+}
+
+// authLifetime is the shorter of what the peer tells and our configuration says; zero for ever.
+func (sa *ikeSA) authLifetime(payloads []message.Payload) time.Duration {
+	d := sa.peer.cfg.ReauthTime
+	if told := toldLifetime(payloads); told > 0 && (d == 0 || told < d) {
 		return told
 	}
 	return d
+}
+
+// toldLifetime is what AUTH_LIFETIME says; zero if it is not there.
+func toldLifetime(payloads []message.Payload) time.Duration {
+	n := message.FindNotify(payloads, message.AuthLifetime)
+	if n == nil || len(n.Data) != 4 {
+		return 0
+	}
+	return time.Duration(binary.BigEndian.Uint32(n.Data)) * time.Second
+}
+
+// shortenAuth obeys an AUTH_LIFETIME that comes in an IKE SA that is up.
+func (sa *ikeSA) shortenAuth(payloads []message.Payload) {
+	told := toldLifetime(payloads)
+	until := sa.e.now.Add(told + max(sa.peer.cfg.OverTime, authGrace))
+	if told == 0 || !sa.alive() || !sa.life.introduced || !sa.life.validUntil.IsZero() && !until.Before(sa.life.validUntil) {
+		return
+	}
+	sa.limitAuth(told)
+	sa.startAuthTimers()
 }
 
 func authLifetimeNotify(d time.Duration) *message.Notify {
@@ -57,7 +95,7 @@ func authLifetimeNotify(d time.Duration) *message.Notify {
 
 func (sa *ikeSA) stopLifetimes() {
 	l := &sa.life
-	for _, t := range []*timer{&l.rekey, &l.reauth, &l.hard, &l.dpd, &l.keepalive} {
+	for _, t := range []*timer{&l.rekey, &l.reauth, &l.auth, &l.hard, &l.dpd, &l.keepalive} {
 		sa.e.timers.stop(t)
 	}
 }

@@ -282,7 +282,7 @@ func (sa *ikeSA) bequeath(heir *ikeSA) {
 		c.sa = heir
 		c.is.IKE = heir.info()
 	}
-	heir.life.reauthAt = sa.life.reauthAt
+	heir.life.reauthAt, heir.life.validUntil, heir.life.introduced = sa.life.reauthAt, sa.life.validUntil, sa.life.introduced
 	heir.path, heir.leased, heir.assigned = sa.path, sa.leased, sa.assigned
 	sa.leased = Lease{}
 	if i := slices.Index(sa.peer.sas, sa); i >= 0 {

@@ -90,9 +90,14 @@ type lifetimes struct {
 	handshake            timer     // ends what does not become established, and what lingers
 	rekey, reauth        timer
 	hard, dpd, keepalive timer
-	wanted               time.Duration // from which on there is reauthAt
-	// reauthAt is when we authenticate anew, however often the IKE SA is rekeyed before; zero for never.
-	reauthAt time.Time
+	auth                 timer // ends what was not authenticated anew
+	// validFor is how long the authentication lasts, from which on there are reauthAt and validUntil.
+	validFor time.Duration
+	// reauthAt is when we authenticate anew, validUntil when the IKE SA ends if nobody did, however often it is rekeyed before;
+	// zero for never.
+	reauthAt, validUntil time.Time
+	// introduced: we initiated the authentication, and it is ours to repeat it.
+	introduced bool
 }
 
 var (
@@ -103,6 +108,7 @@ var (
 	errPeerClosed = errors.New("the peer deleted it")
 	errReplaced   = errors.New("replaced by a newer one")
 	errLifetime   = errors.New("its lifetime is over")
+	errAuthOld    = errors.New("the authentication was not repeated in time")
 	errRestarted  = errors.New("the peer has restarted and knows no older IKE SA")
 	errDuplicate  = errors.New("both sides initiated at once, and the other IKE SA stays")
 	errHalfOpen   = errors.New("the handshake took too long")
