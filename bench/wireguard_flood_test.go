@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/warrenvpn/warren/dataplane/wire"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
 
@@ -156,15 +156,7 @@ func newWGPair(b *testing.B) (from, to *wgHost) {
 }
 
 // streamed is the packet that a stream is made of.
-var streamed = func() []byte {
-	b := make([]byte, 1400)
-	b[0], b[8], b[9] = 0x45, 64, wire.ProtoUDP
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	copy(b[12:], []byte{172, 16, 0, 5, 172, 17, 0, 5})
-	wire.SetIPv4Checksum(b)
-	binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
-	return b
-}()
+var streamed = packettest.UDP("172.16.0.5", "172.17.0.5", 1400, 0)
 
 // stream sends packets until n have arrived. So many are under way at most that no queue overflows; what is lost all the same is
 // sent again.

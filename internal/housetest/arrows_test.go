@@ -33,6 +33,7 @@ var arrows = []arrow{
 	{from: "dataplane/wire"},
 	{from: "dataplane/counter"},
 	{from: "dataplane/packet", to: []string{"dataplane/wire", "dataplane/counter"}},
+	{from: "dataplane/packet/packettest", to: []string{"dataplane/packet", "dataplane/wire"}},
 	{from: "dataplane/capture", to: []string{"dataplane", "dataplane/packet", "dataplane/wire"}, tests: []string{"dataplane/..."}},
 	{from: "dataplane/port", to: []string{"dataplane", "dataplane/packet", "dataplane/wire", "dataplane/counter", "dataplane/capture",
 		"dataplane/internal/..."},

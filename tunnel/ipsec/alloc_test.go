@@ -8,6 +8,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/internal/race"
@@ -27,19 +28,21 @@ func mustNotAllocate(t *testing.T, f func()) {
 
 // TestSealAllocatesNothing on any of its branches, with every suite.
 func TestSealAllocatesNothing(t *testing.T) {
-	plain := ip("10.1.0.5", "10.2.0.5", 200, 1)
-	v6 := ip("fd01::5", "fd02::5", 200, 1)
+	plain := packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1)
+	v6 := packettest.UDP("fd01::5", "fd02::5", 200, 1)
 	super := wire.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1000, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
 	for _, suite := range esp.Suites() {
 		for _, c := range []struct {
 			name string
 			fill func(b *packet.Batch)
 		}{
-			{"in place", func(b *packet.Batch) { put(b, plain, wire.Offload{}) }},
-			{"IPv6", func(b *packet.Batch) { put(b, v6, wire.Offload{}) }},
+			{"in place", func(b *packet.Batch) { packettest.Put(b, plain, wire.Offload{}) }},
+			{"IPv6", func(b *packet.Batch) { packettest.Put(b, v6, wire.Offload{}) }},
 			{"without room", func(b *packet.Batch) { wire.Parse(plain, &b.Append(plain, 0, len(plain)).Info, false) }},
-			{"super-packet", func(b *packet.Batch) { put(b, ip("10.1.0.5", "10.2.0.5", 5028, 1), super) }},
-			{"bad offload", func(b *packet.Batch) { put(b, plain, wire.Offload{GSO: wire.GSOUDP, Size: 10, HdrLen: 5000}) }},
+			{"super-packet", func(b *packet.Batch) { packettest.Put(b, packettest.UDP("10.1.0.5", "10.2.0.5", 5028, 1), super) }},
+			{"bad offload", func(b *packet.Batch) {
+				packettest.Put(b, plain, wire.Offload{GSO: wire.GSOUDP, Size: 10, HdrLen: 5000})
+			}},
 		} {
 			t.Run(fmt.Sprintf("%v/%s", suite, c.name), func(t *testing.T) {
 				s := newSharing(t, suite, true)
@@ -64,7 +67,7 @@ func TestSealAllocatesNothing(t *testing.T) {
 func TestRefusingAllocatesNothing(t *testing.T) {
 	s := newSharing(t, esp.AES128GCM16, false)
 	b := packet.NewBatch(1 << 16)
-	put(b, ip("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
+	packettest.Put(b, packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
 	pkts := b.Packets()
 	refused := func(want packet.Reason) {
 		t.Helper()
@@ -87,13 +90,6 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 	refused(packet.PeerUnknown)
 }
 
-func put(b *packet.Batch, p []byte, o wire.Offload) {
-	copy(b.Space(len(p)), p)
-	in := b.Commit(0, len(p))
-	in.Offload = o
-	wire.Parse(in.Bytes(), &in.Info, o.GSO != wire.GSONone)
-}
-
 // TestOpenAllocatesNothing whatever comes: what is right, replayed, forged, cut off, of nobody.
 func TestOpenAllocatesNothing(t *testing.T) {
 	for _, suite := range esp.Suites() {
@@ -110,7 +106,7 @@ func TestOpenAllocatesNothing(t *testing.T) {
 			peer := newChild(t, setup{suite: suite, window: 64}, 1)
 			ctx, scratch := dataplane.NewCtx(), esp.NewScratch()
 			var out packet.Batch
-			clear := ip("10.2.0.5", "10.1.0.5", 200, 1)
+			clear := packettest.UDP("10.2.0.5", "10.1.0.5", 200, 1)
 			frame := make([]byte, peer.Out.SealedLen(len(clear)))
 			work := make([]byte, len(frame))
 			train := dataplane.Train{Remote: remote, TOS: 3}

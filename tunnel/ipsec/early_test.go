@@ -8,6 +8,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
@@ -66,7 +67,7 @@ func TestEarly(t *testing.T) {
 	h[1].tunnel.SetPath(nil)
 	packets := func(from, n uint32) {
 		for i := from; i < from+n; i++ {
-			h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, i))
+			h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, i))
 		}
 	}
 	packets(0, 20)
@@ -81,7 +82,7 @@ func TestEarly(t *testing.T) {
 		come[string(h[1].next(t))] = true
 	}
 	for i := range uint32(16) {
-		if !come[string(ip("10.1.0.5", "10.2.0.5", 100, i))] {
+		if !come[string(packettest.UDP("10.1.0.5", "10.2.0.5", 100, i))] {
 			t.Errorf("packet %d did not come out", i)
 		}
 	}
@@ -95,7 +96,7 @@ func TestEarly(t *testing.T) {
 	}
 	h[1].plane.RemoveTap(h[1].index, tap)
 	packets(20, 1)
-	if got := h[1].next(t); !bytes.Equal(got, ip("10.1.0.5", "10.2.0.5", 100, 20)) {
+	if got := h[1].next(t); !bytes.Equal(got, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 20)) {
 		t.Errorf("%x came out", got)
 	}
 }
@@ -107,7 +108,7 @@ func TestEarlyForNothing(t *testing.T) {
 	spi, _ := early(t, h)
 	send := func(n int) {
 		for i := range n {
-			h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, uint32(i)))
+			h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, uint32(i)))
 		}
 	}
 	send(17)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
@@ -26,7 +27,7 @@ func TestPacketsCrossWithEverySuite(t *testing.T) {
 	for _, suite := range esp.Suites() {
 		t.Run(suite.String(), func(t *testing.T) {
 			_, h := pair(t, setup{suite: suite})
-			for i, p := range [][]byte{ip("10.1.0.5", "10.2.0.5", 64, 1), ip("fd01::5", "fd02::5", 1200, 2), ip("10.1.0.5", "10.2.0.5", 1301, 3)} {
+			for i, p := range [][]byte{packettest.UDP("10.1.0.5", "10.2.0.5", 64, 1), packettest.UDP("fd01::5", "fd02::5", 1200, 2), packettest.UDP("10.1.0.5", "10.2.0.5", 1301, 3)} {
 				h[0].inject(t, p)
 				if got := h[1].next(t); !bytes.Equal(got, p) {
 					t.Fatalf("packet %d came out as %x", i, got)
@@ -38,7 +39,7 @@ func TestPacketsCrossWithEverySuite(t *testing.T) {
 
 func TestSuperPacketsCross(t *testing.T) {
 	_, h := pair(t, setup{})
-	p := ip("10.1.0.5", "10.2.0.5", 28+5000, 7)
+	p := packettest.UDP("10.1.0.5", "10.2.0.5", 28+5000, 7)
 	b := bytes.Clone(p)
 	o := wire.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1000, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
 	if err := h[0].port.InjectTo(0, pipePacket(b, o)); err != nil {
@@ -73,7 +74,7 @@ func TestInnerMTU(t *testing.T) {
 		if got := h[0].tunnel.InnerMTU(); got != c.want {
 			t.Errorf("%v to %s: %d, want %d", c.suite, c.b, got, c.want)
 		}
-		fits, over := ip("10.1.0.5", "10.2.0.5", c.want, 1), ip("10.1.0.5", "10.2.0.5", c.want+1, 2)
+		fits, over := packettest.UDP("10.1.0.5", "10.2.0.5", c.want, 1), packettest.UDP("10.1.0.5", "10.2.0.5", c.want+1, 2)
 		h[0].inject(t, over, fits)
 		if got := h[1].next(t); !bytes.Equal(got, fits) {
 			t.Errorf("%v to %s: what fits did not cross", c.suite, c.b)
@@ -99,7 +100,7 @@ func deliversNothingWrong(t *testing.T, suite esp.Suite, seed uint64) {
 	const n = 2000
 	go func() {
 		for i := range uint32(n) {
-			if h[0].port.Inject(ip("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) != nil {
+			if h[0].port.Inject(packettest.UDP("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) != nil {
 				return
 			}
 		}
@@ -113,7 +114,7 @@ func deliversNothingWrong(t *testing.T, suite esp.Suite, seed uint64) {
 			break
 		}
 		i := binary.BigEndian.Uint32(p.Data[28:])
-		if i >= n || seen[i] || !bytes.Equal(p.Data, ip("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) {
+		if i >= n || seen[i] || !bytes.Equal(p.Data, packettest.UDP("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) {
 			t.Fatalf("%v seed %d: packet %d: again: %v", suite, seed, i, seen[i])
 		}
 		seen[i] = true
@@ -126,7 +127,7 @@ func deliversNothingWrong(t *testing.T, suite esp.Suite, seed uint64) {
 func TestSelectorsBothWays(t *testing.T) {
 	s := setup{local: [2][]string{{"10.1.0.0/24"}, {"10.2.0.0/24"}}}
 	_, h := pair(t, s)
-	h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1), ip("10.1.7.5", "10.2.0.5", 100, 2), ip("fd01::5", "fd02::5", 100, 3))
+	h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1), packettest.UDP("10.1.7.5", "10.2.0.5", 100, 2), packettest.UDP("fd01::5", "fd02::5", 100, 3))
 	if got := h[1].next(t); binary.BigEndian.Uint32(got[28:]) != 1 {
 		t.Error("another packet came first")
 	}
@@ -142,7 +143,7 @@ func TestSelectorsBothWays(t *testing.T) {
 	if err := h[1].tunnel.AddChild(narrow); err != nil {
 		t.Fatal(err)
 	}
-	h[0].inject(t, ip("10.1.7.5", "10.2.0.5", 100, 1), ip("10.1.0.5", "10.2.9.9", 100, 2), ip("10.1.0.5", "10.2.0.5", 100, 3))
+	h[0].inject(t, packettest.UDP("10.1.7.5", "10.2.0.5", 100, 1), packettest.UDP("10.1.0.5", "10.2.9.9", 100, 2), packettest.UDP("10.1.0.5", "10.2.0.5", 100, 3))
 	if got := h[1].next(t); binary.BigEndian.Uint32(got[28:]) != 3 {
 		t.Error("a packet outside the selectors came out")
 	}
@@ -168,7 +169,7 @@ func TestFirstChildThatMatchesTakesIt(t *testing.T) {
 			t.Errorf("the same SPI twice: %v", err)
 		}
 	}
-	h[0].inject(t, ip("10.1.1.5", "10.2.0.5", 100, 1), ip("10.1.2.5", "10.2.0.5", 100, 2), ip("10.1.1.6", "10.2.0.5", 100, 3))
+	h[0].inject(t, packettest.UDP("10.1.1.5", "10.2.0.5", 100, 1), packettest.UDP("10.1.2.5", "10.2.0.5", 100, 2), packettest.UDP("10.1.1.6", "10.2.0.5", 100, 3))
 	for want := range uint32(3) {
 		if got := binary.BigEndian.Uint32(h[1].next(t)[28:]); got != want+1 {
 			t.Fatalf("packet %d in place %d", got, want)
@@ -180,7 +181,7 @@ func TestFirstChildThatMatchesTakesIt(t *testing.T) {
 	}
 	// Without the first one the second one has what it had.
 	h[0].tunnel.RemoveChild(cs[0])
-	h[0].inject(t, ip("10.1.2.5", "10.2.0.5", 100, 4))
+	h[0].inject(t, packettest.UDP("10.1.2.5", "10.2.0.5", 100, 4))
 	if got := binary.BigEndian.Uint32(h[1].next(t)[28:]); got != 4 {
 		t.Errorf("packet %d in place of 4", got)
 	}
@@ -192,11 +193,11 @@ func TestOuterHeader(t *testing.T) {
 		pkt  []byte
 		want bool
 	}{
-		"copy, set":      {ipsec.DFCopy, ip("10.1.0.5", "10.2.0.5", 100, 1), true},
-		"copy, not set":  {ipsec.DFCopy, clearDF(ip("10.1.0.5", "10.2.0.5", 100, 1)), false},
-		"copy, IPv6":     {ipsec.DFCopy, ip("fd01::5", "fd02::5", 100, 1), true},
-		"set, not set":   {ipsec.DFSet, clearDF(ip("10.1.0.5", "10.2.0.5", 100, 1)), true},
-		"clear, was set": {ipsec.DFClear, ip("10.1.0.5", "10.2.0.5", 100, 1), false},
+		"copy, set":      {ipsec.DFCopy, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1), true},
+		"copy, not set":  {ipsec.DFCopy, clearDF(packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)), false},
+		"copy, IPv6":     {ipsec.DFCopy, packettest.UDP("fd01::5", "fd02::5", 100, 1), true},
+		"set, not set":   {ipsec.DFSet, clearDF(packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)), true},
+		"clear, was set": {ipsec.DFClear, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1), false},
 	} {
 		net, h := pair(t, setup{cfg: ipsec.Config{DF: c.df}})
 		// A frame with DF that is too large for the way is refused, one without passes.
@@ -229,7 +230,7 @@ func TestDSCPOutAndECNBothWays(t *testing.T) {
 	go func() { done <- a.plane.Run(ctx) }()
 	go func() { done <- b.plane.Run(ctx) }()
 	defer func() { cancel(); <-done; <-done }()
-	p := ip("10.1.0.5", "10.2.0.5", 100, 1)
+	p := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)
 	wire.SetTOS(p, 46<<2|wire.ECT0)
 	a.inject(t, p)
 	if got := b.next(t); !bytes.Equal(got, p) || outer.Load() != 46<<2|wire.ECT0 {
@@ -253,7 +254,7 @@ func TestCongestionComesIn(t *testing.T) {
 		}
 		net.Set(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), sim.Faults{Cut: true})
 		h[0].tunnel.SetPath(&dataplane.Path{Underlay: h[0].underlay, Remote: third.Local()})
-		p := ip("10.1.0.5", "10.2.0.5", 100, 1)
+		p := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)
 		wire.SetTOS(p, c.inner)
 		h[0].inject(t, p)
 		go func() {
@@ -275,7 +276,7 @@ func TestCongestionComesIn(t *testing.T) {
 // TestPeerMovesOnlyWhenAuthentic: a NAT changes the peer's address; what anybody else sends from another one moves nothing.
 func TestPeerMovesOnlyWhenAuthentic(t *testing.T) {
 	net, h := pair(t, setup{cfg: ipsec.Config{Roam: true}})
-	p := ip("10.1.0.5", "10.2.0.5", 100, 1)
+	p := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)
 	h[0].inject(t, p)
 	h[1].next(t)
 	was := h[1].tunnel.Path().Remote
@@ -298,7 +299,7 @@ func TestPeerMovesOnlyWhenAuthentic(t *testing.T) {
 	if got := h[1].tunnel.Path().Remote; got != now {
 		t.Fatalf("the peer is at %v, want %v", got, now)
 	}
-	h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, 2))
+	h[1].inject(t, packettest.UDP("10.2.0.5", "10.1.0.5", 100, 2))
 	h[0].next(t)
 	// A peer that is not to be followed is heard from elsewhere, and stays where it is.
 	h[1].tunnel.SetRoam(false)
@@ -315,9 +316,9 @@ func TestPathMTUIsLearntWithinFloorsAndForgotten(t *testing.T) {
 	net, h := pair(t, setup{now: func() time.Time { return time.Unix(clock.Load(), 0) }})
 	a := h[0]
 	net.Set(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), sim.Faults{MTU: 1300})
-	a.inject(t, ip("10.1.0.5", "10.2.0.5", 1400, 1))
+	a.inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 1400, 1))
 	waitFor(t, "the MTU to be learnt", func() bool { return a.tunnel.InnerMTU() == 1238 })
-	a.inject(t, ip("10.1.0.5", "10.2.0.5", 1400, 2))
+	a.inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 1400, 2))
 	if told := a.next(t); binary.BigEndian.Uint16(told[26:]) != 1238 {
 		t.Errorf("told %x", told[20:28])
 	}
@@ -374,7 +375,7 @@ func TestKeepalivesWhenSilent(t *testing.T) {
 	if tick(22) != 1 || !bytes.Equal(sent[0].Data, []byte{0xff}) {
 		t.Errorf("after 20 s: %v", sent)
 	}
-	h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+	h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 	h[1].next(t)
 	if n := tick(42) + tick(61); n != 0 {
 		t.Errorf("%d keepalives although there was traffic", n)
@@ -396,7 +397,7 @@ func TestGarbage(t *testing.T) {
 		scratch := esp.NewScratch()
 		out := h[0].child.Out
 		run := out.Reserve(1)
-		inner := ip("10.1.0.5", "10.2.0.5", 100, 1)
+		inner := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)
 		good := make([]byte, out.SealedLen(len(inner)))
 		copy(good[out.HeaderLen():], inner)
 		run.Seal(scratch, good, len(inner), wire.ProtoIPv4)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
@@ -80,7 +81,7 @@ func (s *sharing) seal(t *testing.T, ctx *dataplane.Ctx, n int) {
 		b := packet.NewBatch(64 << 10)
 		for range min(n, 64) {
 			s.next++
-			p := ip("10.1.0.5", "10.2.0.5", 100, s.next)
+			p := packettest.UDP("10.1.0.5", "10.2.0.5", 100, s.next)
 			copy(b.Space(len(p)), p)
 			wire.Parse(p, &b.Commit(0, len(p)).Info, false)
 			n--
@@ -107,7 +108,7 @@ func (s *sharing) mustAllArrive(t *testing.T) {
 		seen[string(f[off:off+n])] = true
 	}
 	for i := uint32(1); i <= s.next; i++ {
-		if !seen[string(ip("10.1.0.5", "10.2.0.5", 100, i))] {
+		if !seen[string(packettest.UDP("10.1.0.5", "10.2.0.5", 100, i))] {
 			t.Fatalf("packet %d did not arrive", i)
 		}
 	}
@@ -219,7 +220,7 @@ func TestSuperPacketOfASharedSA(t *testing.T) {
 	s.sent.sizes = nil
 	o := wire.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1000, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
 	b := packet.NewBatch(128 << 10)
-	body := ip("10.1.0.5", "10.2.0.5", 28+40*1000, 7)
+	body := packettest.UDP("10.1.0.5", "10.2.0.5", 28+40*1000, 7)
 	copy(b.Space(len(body)), body)
 	p := b.Commit(0, len(body))
 	p.Offload = o

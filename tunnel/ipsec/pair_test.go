@@ -2,7 +2,6 @@ package ipsec_test
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -12,7 +11,6 @@ import (
 	"github.com/warrenvpn/warren/dataplane/packet"
 	"github.com/warrenvpn/warren/dataplane/port/pipe"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
-	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/routing/fib"
@@ -144,32 +142,6 @@ func newChild(t testing.TB, s setup, i int) *ipsec.Child {
 		}
 	}
 	return c
-}
-
-// ip makes a UDP packet of n bytes, numbered.
-func ip(src, dst string, n int, number uint32) []byte {
-	b := make([]byte, n)
-	s, d := netip.MustParseAddr(src), netip.MustParseAddr(dst)
-	hdr := 20
-	if s.Is4() {
-		b[0], b[8], b[9], b[6] = 0x45, 64, wire.ProtoUDP, 0x40
-		binary.BigEndian.PutUint16(b[2:], uint16(n))
-		copy(b[12:], s.AsSlice())
-		copy(b[16:], d.AsSlice())
-		wire.SetIPv4Checksum(b)
-	} else {
-		hdr = 40
-		b[0], b[6], b[7] = 0x60, wire.ProtoUDP, 64
-		binary.BigEndian.PutUint16(b[4:], uint16(n-40))
-		copy(b[8:], s.AsSlice())
-		copy(b[24:], d.AsSlice())
-	}
-	binary.BigEndian.PutUint16(b[hdr+4:], uint16(n-hdr))
-	binary.BigEndian.PutUint32(b[hdr+8:], number)
-	for i := hdr + 12; i < n; i++ {
-		b[i] = byte(i) ^ byte(number)
-	}
-	return b
 }
 
 func (h *host) inject(t testing.TB, pkts ...[]byte) {

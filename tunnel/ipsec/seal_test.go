@@ -8,6 +8,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
@@ -53,15 +54,15 @@ func TestNumbersLeftOver(t *testing.T) {
 	two, sent := newSealing(t, g, ipsec.Config{Name: "two"}, esp.AES128GCM16, 1002)
 	ctx := dataplane.NewCtx()
 	b := packet.NewBatch(1 << 16)
-	plain := ip("10.1.0.5", "10.2.0.5", 200, 1)
-	put(b, plain, wire.Offload{})
-	put(b, plain, wire.Offload{GSO: wire.GSOUDP, Size: 10, HdrLen: 5000})
+	plain := packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1)
+	packettest.Put(b, plain, wire.Offload{})
+	packettest.Put(b, plain, wire.Offload{GSO: wire.GSOUDP, Size: 10, HdrLen: 5000})
 	if refused := one.Seal(ctx, b.Packets()); refused != 1 {
 		t.Fatalf("%d refused", refused)
 	}
 	ctx.Tx.Flush()
 	b.Reset()
-	put(b, plain, wire.Offload{})
+	packettest.Put(b, plain, wire.Offload{})
 	two.Seal(ctx, b.Packets())
 	ctx.Tx.Flush()
 	if len(sent.frames) != 1 {
@@ -85,7 +86,7 @@ func TestRoomBehind(t *testing.T) {
 		for size := 100; size < 116; size++ {
 			for tail := range 60 {
 				whole := bytes.Repeat([]byte{0xee}, packet.HeadRoom+size+100)
-				plain := ip("10.1.0.5", "10.2.0.5", size, 1)
+				plain := packettest.UDP("10.1.0.5", "10.2.0.5", size, 1)
 				copy(whole[packet.HeadRoom:], plain)
 				b.Reset()
 				p := b.Append(whole[:packet.HeadRoom+size+tail], packet.HeadRoom, size)
@@ -115,12 +116,12 @@ func TestDFOutside(t *testing.T) {
 	}{{ipsec.DFCopy, false, true}, {ipsec.DFSet, true, true}, {ipsec.DFClear, false, false}} {
 		tunnel, sent := newSealing(t, ipsec.NewGateway(ipsec.Options{}), ipsec.Config{Name: "df", DF: c.df, MTU: 3000}, esp.AES128GCM16, 1001)
 		ctx, b := dataplane.NewCtx(), packet.NewBatch(1<<16)
-		may := ip("10.1.0.5", "10.2.0.5", 200, 1)
+		may := packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1)
 		may[6] = 0
 		wire.SetIPv4Checksum(may)
-		put(b, may, wire.Offload{})
-		put(b, ip("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
-		put(b, ip("10.1.0.5", "10.2.0.5", 2000, 1), wire.Offload{})
+		packettest.Put(b, may, wire.Offload{})
+		packettest.Put(b, packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
+		packettest.Put(b, packettest.UDP("10.1.0.5", "10.2.0.5", 2000, 1), wire.Offload{})
 		tunnel.Seal(ctx, b.Packets())
 		ctx.Tx.Flush()
 		if want := []bool{c.plain, c.whole, false}; len(sent.df) != 3 || [3]bool(sent.df) != [3]bool(want) {

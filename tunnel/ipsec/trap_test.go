@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/esp"
 	"github.com/warrenvpn/warren/tunnel/ipsec"
 )
@@ -22,13 +23,13 @@ func TestTrap(t *testing.T) {
 	h[0].tunnel.SetTrap("child", all, all, func() { hits.Add(1) })
 	var sent [][]byte
 	for i := range 40 {
-		p := ip("10.1.0.5", "10.2.0.5", 100, uint32(i))
+		p := packettest.UDP("10.1.0.5", "10.2.0.5", 100, uint32(i))
 		sent = append(sent, p)
 		h[0].inject(t, p)
 	}
 	h[0].dropped(t, packet.WaitingFull, 8)
 	waitFor(t, "all hits", func() bool { return hits.Load() == 40 })
-	h[0].inject(t, ip("fd01::5", "fd02::5", 100, 1))
+	h[0].inject(t, packettest.UDP("fd01::5", "fd02::5", 100, 1))
 	h[0].dropped(t, packet.NoSA, 1)
 	if err := h[0].tunnel.AddChild(h[0].child); err != nil {
 		t.Fatal(err)
@@ -61,7 +62,7 @@ func TestPrefer(t *testing.T) {
 	send := func(want *ipsec.Child) {
 		t.Helper()
 		before := want.Out.Sent()
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		waitFor(t, "the child to seal", func() bool { return want.Out.Sent() == before+1 })
 	}
 	send(old)
@@ -70,7 +71,7 @@ func TestPrefer(t *testing.T) {
 	h[0].tunnel.Prefer(fresh, old)
 	h[0].tunnel.Retire(old)
 	h[0].tunnel.RemoveChild(fresh)
-	h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+	h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 	h[0].dropped(t, packet.NoSA, 1)
 	if got := h[0].tunnel.Sealing(); len(got) != 0 || len(h[0].tunnel.Children()) != 1 {
 		t.Errorf("%d children seal", len(got))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
@@ -26,20 +27,22 @@ func mustNotAllocate(t *testing.T, f func()) {
 
 // TestSealAllocatesNothing on any of its branches.
 func TestSealAllocatesNothing(t *testing.T) {
-	plain := ip("10.1.0.5", "10.2.0.5", 200, 1)
+	plain := packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1)
 	super := wire.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1000, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
 	for name, fill := range map[string]func(b *packet.Batch){
-		"in place":     func(b *packet.Batch) { put(b, plain, wire.Offload{}) },
-		"IPv6":         func(b *packet.Batch) { put(b, ip("fd01::5", "fd02::5", 200, 1), wire.Offload{}) },
+		"in place":     func(b *packet.Batch) { packettest.Put(b, plain, wire.Offload{}) },
+		"IPv6":         func(b *packet.Batch) { packettest.Put(b, packettest.UDP("fd01::5", "fd02::5", 200, 1), wire.Offload{}) },
 		"without room": func(b *packet.Batch) { wire.Parse(plain, &b.Append(plain, 0, len(plain)).Info, false) },
-		"super-packet": func(b *packet.Batch) { put(b, ip("10.1.0.5", "10.2.0.5", 5028, 1), super) },
+		"super-packet": func(b *packet.Batch) { packettest.Put(b, packettest.UDP("10.1.0.5", "10.2.0.5", 5028, 1), super) },
 		"super-packet without room": func(b *packet.Batch) {
-			p := ip("10.1.0.5", "10.2.0.5", 5028, 1)
+			p := packettest.UDP("10.1.0.5", "10.2.0.5", 5028, 1)
 			in := b.Append(p, 0, len(p))
 			in.Offload = super
 			wire.Parse(p, &in.Info, true)
 		},
-		"bad offload": func(b *packet.Batch) { put(b, plain, wire.Offload{GSO: wire.GSOUDP, Size: 10, HdrLen: 5000}) },
+		"bad offload": func(b *packet.Batch) {
+			packettest.Put(b, plain, wire.Offload{GSO: wire.GSOUDP, Size: 10, HdrLen: 5000})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDuo(t)
@@ -66,9 +69,9 @@ func TestRenewAllocatesNothing(t *testing.T) {
 	ahead := dataplane.NewCtx()
 	ahead.Worker = 0
 	one, many := packet.NewBatch(1<<10), packet.NewBatch(1<<18)
-	put(one, ip("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
+	packettest.Put(one, packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
 	for range packet.MaxBatch {
-		put(many, ip("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
+		packettest.Put(many, packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
 	}
 	mustNotAllocate(t, func() {
 		d.a.peer.Seal(d.a.ctx, one.Packets())
@@ -90,7 +93,7 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 	must(t, err)
 	ctx := dataplane.NewCtx()
 	b := packet.NewBatch(1 << 16)
-	put(b, ip("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
+	packettest.Put(b, packettest.UDP("10.1.0.5", "10.2.0.5", 200, 1), wire.Offload{})
 	pkts := b.Packets()
 	seal := func(want packet.Reason) func() {
 		return func() {

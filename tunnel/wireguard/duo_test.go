@@ -11,6 +11,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
@@ -97,7 +98,7 @@ func newDuo(t testing.TB, how ...func(*wireguard.Options)) *duo {
 		ends[i] = e
 	}
 	d := &duo{ends[0], ends[1]}
-	d.a.seal(t, d.a.ctx, ip("10.1.0.5", "10.2.0.5", 100, 0))
+	d.a.seal(t, d.a.ctx, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 0))
 	// Who says that it is up has sent all that the handshake makes it send.
 	waitFor(t, "a session, and nothing on its way", func() bool {
 		up := d.a.peer.Status().State == wireguard.Up && d.b.peer.Status().State == wireguard.Up
@@ -152,7 +153,7 @@ func (e *end) seal(t testing.TB, ctx *dataplane.Ctx, pkts ...[]byte) {
 	for chunk := range slices.Chunk(pkts, packet.MaxBatch) {
 		b := packet.NewBatch(len(chunk) * (packet.HeadRoom + len(chunk[0]) + packet.TailRoom + 64))
 		for _, p := range chunk {
-			put(b, p, wire.Offload{})
+			packettest.Put(b, p, wire.Offload{})
 		}
 		if refused := e.peer.Seal(ctx, b.Packets()); refused != 0 {
 			t.Fatalf("%d refused: %v", refused, b.Packets()[0].Drop)
@@ -160,18 +161,11 @@ func (e *end) seal(t testing.TB, ctx *dataplane.Ctx, pkts ...[]byte) {
 	}
 }
 
-func put(b *packet.Batch, p []byte, o wire.Offload) {
-	copy(b.Space(len(p)), p)
-	in := b.Commit(0, len(p))
-	in.Offload = o
-	wire.Parse(in.Bytes(), &in.Info, o.GSO != wire.GSONone)
-}
-
 // sealed returns the messages of n numbered packets.
 func (d *duo) sealed(t testing.TB, n int) [][]byte {
 	t.Helper()
 	for i := range n {
-		d.a.seal(t, d.a.ctx, ip("10.1.0.5", "10.2.0.5", 100, uint32(i+1)))
+		d.a.seal(t, d.a.ctx, packettest.UDP("10.1.0.5", "10.2.0.5", 100, uint32(i+1)))
 	}
 	d.a.ctx.Tx.Flush()
 	return d.a.sent.transport()

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/port/pipe"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/routing/fib"
@@ -128,7 +129,7 @@ func Example() {
 		return
 	}
 	say := func() {
-		_ = a.port.Inject(ip("10.1.0.5", "10.2.0.5", 100, 1))
+		_ = a.port.Inject(packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		p, err := b.port.Next(ctx)
 		fmt.Println(len(p.Data), "octets from", back.Path().Remote, err)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
@@ -13,7 +14,7 @@ import (
 // packet that can be parsed, and of a train nobody sealed it delivers nothing.
 func FuzzOpen(f *testing.F) {
 	d := newDuo(f)
-	inner := ip("10.1.0.5", "10.2.0.5", 100, 1)
+	inner := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)
 	f.Add(inner, uint8(0), 0)
 	f.Add(inner[:50], uint8(wire.CE), 20)
 	f.Add([]byte{4, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, uint8(wire.ECT1), 7)

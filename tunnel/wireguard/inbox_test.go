@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
@@ -188,7 +189,7 @@ func TestNoHandshakeHoldsUpAPacket(t *testing.T) {
 	passing.Go(func() {
 		for i := range uint32(1000) {
 			for _, way := range [][2]*end{{d.a, d.b}, {d.b, d.a}} {
-				way[0].seal(t, way[0].ctx, ip("10.1.0.5", "10.2.0.5", 100, i))
+				way[0].seal(t, way[0].ctx, packettest.UDP("10.1.0.5", "10.2.0.5", 100, i))
 				way[0].ctx.Tx.Flush()
 				for _, f := range way[0].sent.transport() { // tries of handshakes would come into the queue, or be answered
 					passed.Add(int32(way[1].open(way[1].ctx, f, way[0].sent.local)))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/internal/race"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
@@ -26,7 +27,7 @@ func TestLateWorker(t *testing.T) {
 		for range n {
 			number++
 			want[number] = true
-			d.a.seal(t, ctx, ip("10.1.0.5", "10.2.0.5", 100, number))
+			d.a.seal(t, ctx, packettest.UDP("10.1.0.5", "10.2.0.5", 100, number))
 		}
 	}
 	var frames [][]byte
@@ -49,7 +50,7 @@ func TestLateWorker(t *testing.T) {
 		if d.b.open(d.b.ctx, f, d.a.sent.local) != 1 {
 			t.Fatalf("message %d of %d, counter %d, was refused", i, len(frames), c)
 		}
-		delete(want, numberOf(d.b.out.Packets()[0].Bytes()))
+		delete(want, packettest.Number(d.b.out.Packets()[0].Bytes()))
 	}
 	if len(want) > 0 {
 		t.Errorf("%d packets did not arrive", len(want))
@@ -107,7 +108,7 @@ func TestConcurrentReceivers(t *testing.T) {
 			for _, i := range r.Perm(n) {
 				out.Reset()
 				if d.b.openInto(ctx, bytes.Clone(messages[i]), d.a.sent.local, &out) == 1 {
-					accepted[numberOf(out.Packets()[0].Bytes())].Add(1)
+					accepted[packettest.Number(out.Packets()[0].Bytes())].Add(1)
 				}
 			}
 		})
@@ -129,7 +130,7 @@ func TestConcurrentSenders(t *testing.T) {
 			ctx := dataplane.NewCtx()
 			ctx.Worker = w
 			for range 500 {
-				d.a.seal(t, ctx, ip("10.1.0.5", "10.2.0.5", 100, 1), ip("10.1.0.5", "10.2.0.5", 100, 2))
+				d.a.seal(t, ctx, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1), packettest.UDP("10.1.0.5", "10.2.0.5", 100, 2))
 				ctx.Tx.Flush()
 			}
 		})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
@@ -37,12 +38,12 @@ func TestPeerMovesOnlyWhenAuthentic(t *testing.T) {
 			forger.NewSender().Send([]dataplane.Frame{{Data: b, Path: &dataplane.Path{Underlay: forger, Remote: h[1].underlay.Local()}}})
 		}
 		net.Cut(h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr(), true)
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		synctest.Wait()
 		held := last
 		net.Cut(h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr(), false)
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 2))
-		if got := numberOf(h[1].next(t)); got != 2 {
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 2))
+		if got := packettest.Number(h[1].next(t)); got != 2 {
 			t.Fatalf("packet %d", got)
 		}
 		forged := bytes.Clone(held)
@@ -51,7 +52,7 @@ func TestPeerMovesOnlyWhenAuthentic(t *testing.T) {
 		say(forged)
 		h[1].dropped(t, packet.BadICV, 1)
 		say(bytes.Clone(held))
-		if got := numberOf(h[1].next(t)); got != 1 {
+		if got := packettest.Number(h[1].next(t)); got != 1 {
 			t.Fatalf("packet %d", got)
 		}
 		if got := h[1].peer.Path().Remote; got != was {
@@ -59,12 +60,12 @@ func TestPeerMovesOnlyWhenAuthentic(t *testing.T) {
 		}
 		now := addr("198.51.100.7:61234")
 		net.Rebind(h[0].underlay.Local(), now)
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 3))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 3))
 		h[1].next(t)
 		if got := h[1].peer.Path().Remote; got != now {
 			t.Fatalf("the peer is at %v, want %v", got, now)
 		}
-		h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, 4))
+		h[1].inject(t, packettest.UDP("10.2.0.5", "10.1.0.5", 100, 4))
 		h[0].next(t)
 	})
 }
@@ -98,7 +99,7 @@ func TestWaiting(t *testing.T) {
 		a, b := h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr()
 		net.Cut(a, b, true)
 		for i := range uint32(100) {
-			h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 60+int(i), i))
+			h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 60+int(i), i))
 		}
 		h[0].dropped(t, packet.NoSA, 36)
 		if s := h[0].peer.Status(); s.Waiting != 64 || s.State != wireguard.Idle {
@@ -106,8 +107,8 @@ func TestWaiting(t *testing.T) {
 		}
 		net.Cut(a, b, false)
 		for i := uint32(36); i < 100; i++ {
-			if got := h[1].next(t); !bytes.Equal(got, ip("10.1.0.5", "10.2.0.5", 60+int(i), i)) {
-				t.Fatalf("packet %d came in place of %d", numberOf(got), i)
+			if got := h[1].next(t); !bytes.Equal(got, packettest.UDP("10.1.0.5", "10.2.0.5", 60+int(i), i)) {
+				t.Fatalf("packet %d came in place of %d", packettest.Number(got), i)
 			}
 		}
 		if s := h[0].peer.Status(); s.Waiting != 0 || s.KeptSent != 64 || s.Lost != 0 || s.SentBytes == 0 {
@@ -137,24 +138,24 @@ func TestStates(t *testing.T) {
 		state(wireguard.Idle, 180*time.Second)
 		net.Cut(h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr(), true)
 		begin = time.Now()
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		state(wireguard.Down, 90*time.Second)
 		if s := h[0].peer.Status(); s.Lost != 1 || s.Waiting != 0 {
 			t.Errorf("%+v", s)
 		}
 		net.Cut(h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr(), false)
 		begin = time.Now()
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 2))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 2))
 		h[1].next(t)
 		state(wireguard.Up, 0)
 
 		// Given up while the keys are good still: what comes in says that it is up.
 		net.Cut(h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr(), true)
 		begin = time.Now()
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 3))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 3))
 		state(wireguard.Down, 105*time.Second)
 		net.Cut(h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr(), false)
-		h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, 4))
+		h[1].inject(t, packettest.UDP("10.2.0.5", "10.1.0.5", 100, 4))
 		h[0].next(t)
 		state(wireguard.Up, 105*time.Second)
 	})
@@ -174,7 +175,7 @@ func TestKeepalives(t *testing.T) {
 		for i := range short {
 			short[i].Store(0)
 		}
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		h[1].next(t)
 		time.Sleep(9 * time.Second)
 		if n := short[1].Load(); n != 0 {
@@ -218,24 +219,24 @@ func TestRestart(t *testing.T) {
 			begin := time.Now()
 			other := 1 - who
 			from, to := []string{"10.1.0.5", "10.2.0.5"}[other], []string{"10.1.0.5", "10.2.0.5"}[who]
-			h[other].inject(t, ip(from, to, 100, 1)) // by the old session, into the void
+			h[other].inject(t, packettest.UDP(from, to, 100, 1)) // by the old session, into the void
 			time.Sleep(20 * time.Second)
-			h[other].inject(t, ip(from, to, 100, 2))
-			if got := numberOf(h[who].next(t)); got != 2 {
+			h[other].inject(t, packettest.UDP(from, to, 100, 2))
+			if got := packettest.Number(h[who].next(t)); got != 2 {
 				t.Errorf("packet %d came", got)
 			}
 			if d := time.Since(begin); d > 21*time.Second {
 				t.Errorf("after %v", d)
 			}
 			// The restarted side begins at once.
-			h[who].inject(t, ip(to, from, 100, 3))
+			h[who].inject(t, packettest.UDP(to, from, 100, 3))
 			h[other].next(t)
 			h[who].stop()
 			h[who] = newHost(t, net, s, who, keys)
 			h[who].run(t)
 			time.Sleep(6 * time.Second)
-			h[who].inject(t, ip(to, from, 100, 4))
-			if got := numberOf(h[other].next(t)); got != 4 {
+			h[who].inject(t, packettest.UDP(to, from, 100, 4))
+			if got := packettest.Number(h[other].next(t)); got != 4 {
 				t.Errorf("packet %d came", got)
 			}
 		})
@@ -249,13 +250,13 @@ func TestPresharedKeys(t *testing.T) {
 		meet(t, h)
 		h[1].peer.SetPresharedKey(handshake.NewPresharedKey())
 		time.Sleep(200 * time.Second)
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		time.Sleep(time.Second)
 		if n := h[0].device.HandshakeDrops()[handshake.BadHandshake]; n != 1 {
 			t.Errorf("%d responses by another pre-shared key were refused", n)
 		}
 		h[1].peer.SetPresharedKey(psk)
-		if got := numberOf(h[1].next(t)); got != 1 {
+		if got := packettest.Number(h[1].next(t)); got != 1 {
 			t.Errorf("packet %d", got)
 		}
 	})
@@ -274,7 +275,7 @@ func TestKeyChange(t *testing.T) {
 		if h[0].device.PublicKey() != key.Public() {
 			t.Error("another public key")
 		}
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		time.Sleep(time.Second)
 		if n := h[1].device.HandshakeDrops()[handshake.UnknownPeer]; n == 0 {
 			t.Error("the other side accepted an unknown key")
@@ -283,7 +284,7 @@ func TestKeyChange(t *testing.T) {
 		old.Close()
 		h[1].plane.RemoveTunnel(h[1].index)
 		h[1].addPeer(t, wireguard.PeerConfig{Name: "peer", PublicKey: key.Public()})
-		if got := numberOf(h[1].next(t)); got != 1 {
+		if got := packettest.Number(h[1].next(t)); got != 1 {
 			t.Errorf("packet %d", got)
 		}
 		if h[1].device.Peer(h[0].key.Public()) != nil || h[1].device.Peer(key.Public()) != h[1].peer {
@@ -301,11 +302,11 @@ func TestPortChange(t *testing.T) {
 		if p := h[0].peer.Path(); p != nil {
 			t.Fatalf("path %+v", p)
 		}
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		h[0].dropped(t, packet.PeerUnknown, 1)
 		h[0].next(t) // host unreachable
-		h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, 7))
-		if got := numberOf(h[0].next(t)); got != 7 || h[0].peer.Path() != nil {
+		h[1].inject(t, packettest.UDP("10.2.0.5", "10.1.0.5", 100, 7))
+		if got := packettest.Number(h[0].next(t)); got != 7 || h[0].peer.Path() != nil {
 			t.Errorf("packet %d came by the old port, and moved the peer to %v", got, h[0].peer.Path())
 		}
 		must(t, h[0].underlay.Close())
@@ -313,14 +314,14 @@ func TestPortChange(t *testing.T) {
 		must(t, err)
 		h[0].device.AddUnderlay(u)
 		must(t, h[0].plane.AddUnderlay(u, h[0].device))
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 2))
-		if got := numberOf(h[1].next(t)); got != 2 {
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 2))
+		if got := packettest.Number(h[1].next(t)); got != 2 {
 			t.Errorf("packet %d", got)
 		}
 		if got := h[1].peer.Path().Remote; got != u.Local() {
 			t.Errorf("the peer is at %v", got)
 		}
-		h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, 3))
+		h[1].inject(t, packettest.UDP("10.2.0.5", "10.1.0.5", 100, 3))
 		h[0].next(t)
 	})
 }
@@ -334,11 +335,11 @@ func TestSourceIsFiltered(t *testing.T) {
 			return i.SrcAddr() != netip.MustParseAddr("10.1.0.66")
 		}}})
 		must(t, h[1].peer.SetAllowedIPs([]netip.Prefix{netip.MustParsePrefix("10.1.0.5/24"), netip.MustParsePrefix("::/0")}))
-		h[0].inject(t, ip("10.1.7.5", "10.2.0.5", 100, 1), ip("10.1.0.66", "10.2.0.5", 100, 2), ip("fd01::5", "fd02::5", 100, 3), ip("10.1.0.5", "10.2.0.5", 100, 4))
+		h[0].inject(t, packettest.UDP("10.1.7.5", "10.2.0.5", 100, 1), packettest.UDP("10.1.0.66", "10.2.0.5", 100, 2), packettest.UDP("fd01::5", "fd02::5", 100, 3), packettest.UDP("10.1.0.5", "10.2.0.5", 100, 4))
 		if got := h[1].next(t); got[0]>>4 != 6 {
 			t.Errorf("came %x", got)
 		}
-		if got := h[1].next(t); numberOf(got) != 4 {
+		if got := h[1].next(t); packettest.Number(got) != 4 {
 			t.Errorf("came %x", got)
 		}
 		h[1].dropped(t, packet.SelectorIn, 2)
@@ -346,18 +347,18 @@ func TestSourceIsFiltered(t *testing.T) {
 			t.Error("who is asked was asked of what is not allowed")
 		}
 		must(t, h[1].peer.SetAllowedIPs([]netip.Prefix{}))
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 5))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 5))
 		h[1].dropped(t, packet.SelectorIn, 3)
 		must(t, h[1].peer.SetAllowedIPs(nil))
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 6))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 6))
 		h[1].next(t)
 		h[1].peer.SetSourceCheck(nil)
-		h[0].inject(t, ip("10.1.0.66", "10.2.0.5", 100, 7))
-		if got := h[1].next(t); numberOf(got) != 7 {
+		h[0].inject(t, packettest.UDP("10.1.0.66", "10.2.0.5", 100, 7))
+		if got := h[1].next(t); packettest.Number(got) != 7 {
 			t.Errorf("came %x", got)
 		}
 		h[1].peer.SetSourceCheck(func(*wire.Info) bool { return false })
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 8))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 8))
 		h[1].dropped(t, packet.SelectorIn, 4)
 		if err := h[1].peer.SetAllowedIPs([]netip.Prefix{{}}); err == nil {
 			t.Error("no prefix is allowed")
@@ -376,7 +377,7 @@ func TestOuterHeader(t *testing.T) {
 			}
 		}}})
 		for range 2 { // while there is no session, and with one
-			p := ip("10.1.0.5", "10.2.0.5", 100, 1)
+			p := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)
 			wire.SetTOS(p, 46<<2|wire.ECT0)
 			h[0].inject(t, p)
 			if got := h[1].next(t); !bytes.Equal(got, p) || outer.Load() != 46<<2|wire.ECT0 {
@@ -388,9 +389,9 @@ func TestOuterHeader(t *testing.T) {
 		}
 		// A frame with DF that is too large for the way is refused, one without passes.
 		net.Set(h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr(), sim.Faults{MTU: 80})
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 2))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 2))
 		h[0].dropped(t, packet.UnderlayTooBig, 1)
-		p := ip("10.1.0.5", "10.2.0.5", 100, 3)
+		p := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 3)
 		p[6] &^= 0x40
 		wire.SetIPv4Checksum(p)
 		h[0].inject(t, p)
@@ -413,7 +414,7 @@ func TestCongestionComesIn(t *testing.T) {
 			net, h := pair(t, setup{net: sim.Config{Tap: func(_, _ netip.AddrPort, _ uint8, b []byte) { last = bytes.Clone(b) }}})
 			meet(t, h)
 			net.Set(h[0].underlay.Local().Addr(), h[1].underlay.Local().Addr(), sim.Faults{Cut: true})
-			p := ip("10.1.0.5", "10.2.0.5", 100, 1)
+			p := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1)
 			wire.SetTOS(p, c.inner)
 			h[0].inject(t, p)
 			synctest.Wait()
@@ -444,9 +445,9 @@ func TestPathMTUIsLearntWithinFloorsAndForgotten(t *testing.T) {
 		a := h[0]
 		net.Set(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), sim.Faults{MTU: 1300})
 		begin := time.Now()
-		a.inject(t, ip("10.1.0.5", "10.2.0.5", 1400, 1))
+		a.inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 1400, 1))
 		waitFor(t, "the MTU to be learnt", func() bool { return a.peer.InnerMTU() == 1240 })
-		a.inject(t, ip("10.1.0.5", "10.2.0.5", 1400, 2))
+		a.inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 1400, 2))
 		if told := a.next(t); binary.BigEndian.Uint16(told[26:]) != 1240 {
 			t.Errorf("told %x", told[20:28])
 		}

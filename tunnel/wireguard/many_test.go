@@ -10,6 +10,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
@@ -69,7 +70,7 @@ func (s *spoke) receive() {
 func (s *spoke) say(t testing.TB, p []byte) {
 	t.Helper()
 	b := packet.NewBatch(1 << 12)
-	put(b, p, wire.Offload{})
+	packettest.Put(b, p, wire.Offload{})
 	ctx := dataplane.NewCtx()
 	ctx.Worker = 0
 	if s.peer.Seal(ctx, b.Packets()) != 0 {
@@ -117,19 +118,19 @@ func TestRoutesChooseAmongThousandPeers(t *testing.T) {
 			}
 		}
 		for i := range spokes {
-			gets(i, ip("10.255.0.5", to4(i), 100, uint32(i)))
-			gets(i, ip("fd00:ffff::5", to6(i), 100, uint32(i)))
+			gets(i, packettest.UDP("10.255.0.5", to4(i), 100, uint32(i)))
+			gets(i, packettest.UDP("fd00:ffff::5", to6(i), 100, uint32(i)))
 		}
 		// All of them have the same source address, which no route to them has.
 		for i := range spokes {
-			spokes[i].say(t, ip("172.16.0.1", "10.255.0.5", 100, uint32(i)))
-			if got := numberOf(hub.next(t)); got != uint32(i) {
+			spokes[i].say(t, packettest.UDP("172.16.0.1", "10.255.0.5", 100, uint32(i)))
+			if got := packettest.Number(hub.next(t)); got != uint32(i) {
 				t.Fatalf("packet %d came in place of %d", got, i)
 			}
 		}
 		// A route moves from a peer to another, and so do its packets.
 		hub.route(t, prefix4(0), dataplane.TunnelHop(hops[n-1]))
-		gets(n-1, ip("10.255.0.5", to4(0), 100, 7))
+		gets(n-1, packettest.UDP("10.255.0.5", to4(0), 100, 7))
 		if all := hub.device.Status(); len(all) != n {
 			t.Errorf("%d peers", len(all))
 		}

@@ -2,7 +2,6 @@ package wireguard_test
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -10,9 +9,9 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/port/pipe"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
-	"github.com/warrenvpn/warren/dataplane/wire"
 	"github.com/warrenvpn/warren/internal/until"
 	"github.com/warrenvpn/warren/routing/fib"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
@@ -152,35 +151,6 @@ func (h *host) run(t testing.TB) {
 	t.Cleanup(h.stop)
 }
 
-// ip makes a UDP packet of n bytes, numbered.
-func ip(src, dst string, n int, number uint32) []byte {
-	b := make([]byte, n)
-	s, d := netip.MustParseAddr(src), netip.MustParseAddr(dst)
-	hdr := 20
-	if s.Is4() {
-		b[0], b[8], b[9], b[6] = 0x45, 64, wire.ProtoUDP, 0x40
-		binary.BigEndian.PutUint16(b[2:], uint16(n))
-		copy(b[12:], s.AsSlice())
-		copy(b[16:], d.AsSlice())
-		wire.SetIPv4Checksum(b)
-	} else {
-		hdr = 40
-		b[0], b[6], b[7] = 0x60, wire.ProtoUDP, 64
-		binary.BigEndian.PutUint16(b[4:], uint16(n-40))
-		copy(b[8:], s.AsSlice())
-		copy(b[24:], d.AsSlice())
-	}
-	binary.BigEndian.PutUint16(b[hdr+4:], uint16(n-hdr))
-	binary.BigEndian.PutUint32(b[hdr+8:], number)
-	for i := hdr + 12; i < n; i++ {
-		b[i] = byte(i) ^ byte(number)
-	}
-	return b
-}
-
-// numberOf returns the number of a packet that ip made for IPv4.
-func numberOf(b []byte) uint32 { return binary.BigEndian.Uint32(b[28:]) }
-
 func (h *host) inject(t testing.TB, pkts ...[]byte) {
 	t.Helper()
 	if err := h.port.Inject(pkts...); err != nil {
@@ -232,8 +202,8 @@ func contextOf(t testing.TB) (context.Context, context.CancelFunc) {
 // meet makes the session: a packet goes from a to b and one back.
 func meet(t testing.TB, h [2]*host) {
 	t.Helper()
-	h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1<<31))
+	h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1<<31))
 	h[1].next(t)
-	h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, 1<<31))
+	h[1].inject(t, packettest.UDP("10.2.0.5", "10.1.0.5", 100, 1<<31))
 	h[0].next(t)
 }

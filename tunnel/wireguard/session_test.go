@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
@@ -22,14 +23,14 @@ func TestOldSessionMovesNobody(t *testing.T) {
 		a, b := h[0].underlay.Local(), h[1].underlay.Local()
 		time.Sleep(10 * time.Second) // so that another session may begin
 		net.Cut(a.Addr(), b.Addr(), true)
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 1))
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1))
 		synctest.Wait()
 		late := last
 		net.Cut(a.Addr(), b.Addr(), false)
 		h[0].peer.Rekey()
 		synctest.Wait()
-		h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, 2))
-		if got := numberOf(h[1].next(t)); got != 2 {
+		h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 2))
+		if got := packettest.Number(h[1].next(t)); got != 2 {
 			t.Fatalf("packet %d", got)
 		}
 		if n := h[1].device.HandshakeDrops()[handshake.None]; n != 2 {
@@ -39,7 +40,7 @@ func TestOldSessionMovesNobody(t *testing.T) {
 		must(t, err)
 		defer elsewhere.Close()
 		elsewhere.NewSender().Send([]dataplane.Frame{{Data: late, Path: &dataplane.Path{Underlay: elsewhere, Remote: b}}})
-		if got := numberOf(h[1].next(t)); got != 1 {
+		if got := packettest.Number(h[1].next(t)); got != 1 {
 			t.Fatalf("packet %d", got)
 		}
 		if got := h[1].peer.Path().Remote; got != a {
@@ -62,13 +63,13 @@ func TestNothingIsLostWhenBothRekey(t *testing.T) {
 					h[0].peer.Rekey()
 					h[1].peer.Rekey()
 				}
-				h[0].inject(t, ip("10.1.0.5", "10.2.0.5", 100, n))
-				h[1].inject(t, ip("10.2.0.5", "10.1.0.5", 100, n))
+				h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, n))
+				h[1].inject(t, packettest.UDP("10.2.0.5", "10.1.0.5", 100, n))
 				time.Sleep(time.Millisecond)
 			}
 			for i := range h {
 				for n := range uint32(packets * rounds) {
-					if got := numberOf(h[i].next(t)); got != n {
+					if got := packettest.Number(h[i].next(t)); got != n {
 						t.Fatalf("%v away: host %d received packet %d after %d", delay, i, got, int(n)-1)
 					}
 				}

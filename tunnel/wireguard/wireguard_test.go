@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/port/pipe"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/dataplane/wire"
@@ -22,13 +23,13 @@ import (
 func TestPacketsCross(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, h := pair(t, setup{})
-		for i, p := range [][]byte{ip("10.1.0.5", "10.2.0.5", 64, 1), ip("fd01::5", "fd02::5", 1200, 2), ip("10.1.0.5", "10.2.0.5", 1301, 3)} {
+		for i, p := range [][]byte{packettest.UDP("10.1.0.5", "10.2.0.5", 64, 1), packettest.UDP("fd01::5", "fd02::5", 1200, 2), packettest.UDP("10.1.0.5", "10.2.0.5", 1301, 3)} {
 			h[0].inject(t, p)
 			if got := h[1].next(t); !bytes.Equal(got, p) {
 				t.Fatalf("packet %d came out as %x", i, got)
 			}
 		}
-		p := ip("10.2.0.5", "10.1.0.5", 333, 4)
+		p := packettest.UDP("10.2.0.5", "10.1.0.5", 333, 4)
 		h[1].inject(t, p)
 		if got := h[0].next(t); !bytes.Equal(got, p) {
 			t.Fatalf("the answer came out as %x", got)
@@ -41,7 +42,7 @@ func TestSuperPacketsCross(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, h := pair(t, setup{})
 		for range 2 {
-			p := ip("10.1.0.5", "10.2.0.5", 28+5000, 7)
+			p := packettest.UDP("10.1.0.5", "10.2.0.5", 28+5000, 7)
 			o := wire.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1000, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
 			must(t, h[0].port.InjectTo(0, pipe.Packet{Data: bytes.Clone(p), Offload: o}))
 			var got []byte
@@ -82,7 +83,7 @@ func TestInnerMTU(t *testing.T) {
 				t.Errorf("%v: inner MTU %d", c, got)
 			}
 			for range 2 { // while there is no session, and with one
-				fits, over := ip("10.1.0.5", "10.2.0.5", c.want, 1), ip("10.1.0.5", "10.2.0.5", c.want+1, 2)
+				fits, over := packettest.UDP("10.1.0.5", "10.2.0.5", c.want, 1), packettest.UDP("10.1.0.5", "10.2.0.5", c.want+1, 2)
 				h[0].inject(t, over, fits)
 				if got := h[1].next(t); !bytes.Equal(got, fits) {
 					t.Errorf("%v: what fits did not cross", c)
@@ -96,7 +97,7 @@ func TestInnerMTU(t *testing.T) {
 				t.Errorf("%v: the longest message made a packet of %d, want %d", c, longest, want)
 			}
 			for n := c.want - 20; n < c.want; n++ { // padding up to the MTU and not beyond
-				p := ip("10.1.0.5", "10.2.0.5", n, 3)
+				p := packettest.UDP("10.1.0.5", "10.2.0.5", n, 3)
 				h[0].inject(t, p)
 				if got := h[1].next(t); !bytes.Equal(got, p) {
 					t.Fatalf("%v: %d bytes did not cross", c, n)
@@ -120,7 +121,7 @@ func TestPadding(t *testing.T) {
 		}}})
 		meet(t, h)
 		for n := 60; n < 100; n++ {
-			h[0].inject(t, ip("10.1.0.5", "10.2.0.5", n, 3))
+			h[0].inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", n, 3))
 			h[1].next(t)
 			if got, want := len(last), 32+(n+15)/16*16; got != want {
 				t.Errorf("a packet of %d bytes made a message of %d, want %d", n, got, want)
@@ -142,7 +143,7 @@ func TestFaultsDeliverNothingWrong(t *testing.T) {
 			n := shorter(30000, 4000)
 			go func() {
 				for i := range uint32(n) {
-					if h[0].port.Inject(ip("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) != nil {
+					if h[0].port.Inject(packettest.UDP("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) != nil {
 						return
 					}
 					time.Sleep(10 * time.Millisecond)
@@ -156,8 +157,8 @@ func TestFaultsDeliverNothingWrong(t *testing.T) {
 				if err != nil {
 					break
 				}
-				i := numberOf(p.Data)
-				if i >= uint32(n) || seen[i] || !bytes.Equal(p.Data, ip("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) {
+				i := packettest.Number(p.Data)
+				if i >= uint32(n) || seen[i] || !bytes.Equal(p.Data, packettest.UDP("10.1.0.5", "10.2.0.5", 60+int(i%900), i)) {
 					t.Fatalf("seed %d: packet %d: again: %v", seed, i, seen[i])
 				}
 				seen[i] = true
@@ -198,7 +199,7 @@ func TestRekeyLosesNothing(t *testing.T) {
 			}
 			senders.Go(func() {
 				for k := range uint32(n) {
-					if h[i].port.Inject(ip(src, dst, 100, k)) != nil {
+					if h[i].port.Inject(packettest.UDP(src, dst, 100, k)) != nil {
 						return
 					}
 					time.Sleep(every)
@@ -207,7 +208,7 @@ func TestRekeyLosesNothing(t *testing.T) {
 		}
 		for k := range uint32(n) {
 			for i := range h {
-				if got := numberOf(h[i].next(t)); got != k {
+				if got := packettest.Number(h[i].next(t)); got != k {
 					t.Fatalf("packet %d came in place of %d at %d", got, k, i)
 				}
 			}

@@ -16,6 +16,7 @@ import (
 	"golang.zx2c4.com/wireguard/tun/tuntest"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/packet/packettest"
 	"github.com/warrenvpn/warren/dataplane/underlay/sim"
 	"github.com/warrenvpn/warren/tunnel/wireguard"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
@@ -159,12 +160,12 @@ func (w *theirs) startTheirs() {
 // tell sends them a packet, ask lets them send us one.
 func (w *theirs) tell(number uint32) {
 	w.t.Helper()
-	p := ip("10.1.0.5", "10.2.0.5", 133, number)
+	p := packettest.UDP("10.1.0.5", "10.2.0.5", 133, number)
 	w.inject(w.t, p)
 	select {
 	case got := <-w.in:
 		if !bytes.Equal(got, p) {
-			w.t.Fatalf("wireguard-go received packet %d in place of %d", numberOf(got), number)
+			w.t.Fatalf("wireguard-go received packet %d in place of %d", packettest.Number(got), number)
 		}
 	case <-time.After(20 * time.Second):
 		w.t.Fatalf("packet %d did not arrive; handshakes %v; %+v", number, w.device.HandshakeDrops(), w.peer.Status())
@@ -173,10 +174,10 @@ func (w *theirs) tell(number uint32) {
 
 func (w *theirs) ask(number uint32) {
 	w.t.Helper()
-	p := ip("10.2.0.5", "10.1.0.5", 133, number)
+	p := packettest.UDP("10.2.0.5", "10.1.0.5", 133, number)
 	w.tun.Outbound <- p
 	if got := w.next(w.t); !bytes.Equal(got, p) {
-		w.t.Fatalf("packet %d in place of %d", numberOf(got), number)
+		w.t.Fatalf("packet %d in place of %d", packettest.Number(got), number)
 	}
 }
 
@@ -222,21 +223,21 @@ func TestWireguardGoRekey(t *testing.T) {
 		defer senders.Wait()
 		senders.Go(func() {
 			for k := range uint32(n) {
-				w.inject(t, ip("10.1.0.5", "10.2.0.5", 100, k))
+				w.inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, k))
 				time.Sleep(every)
 			}
 		})
 		senders.Go(func() {
 			for k := range uint32(n) {
-				w.tun.Outbound <- ip("10.2.0.5", "10.1.0.5", 100, k)
+				w.tun.Outbound <- packettest.UDP("10.2.0.5", "10.1.0.5", 100, k)
 				time.Sleep(every)
 			}
 		})
 		for k := range uint32(n) {
-			if got := numberOf(w.next(t)); got != k {
+			if got := packettest.Number(w.next(t)); got != k {
 				t.Fatalf("packet %d came in place of %d", got, k)
 			}
-			if got := numberOf(<-w.in); got != k {
+			if got := packettest.Number(<-w.in); got != k {
 				t.Fatalf("packet %d came to wireguard-go in place of %d", got, k)
 			}
 		}
@@ -278,7 +279,7 @@ func TestWireguardGoRestarts(t *testing.T) {
 		time.Sleep(time.Second)
 		w.dev.Close()
 		w.startTheirs()
-		w.inject(t, ip("10.1.0.5", "10.2.0.5", 100, 7)) // by the old session, into the void
+		w.inject(t, packettest.UDP("10.1.0.5", "10.2.0.5", 100, 7)) // by the old session, into the void
 		time.Sleep(17 * time.Second)
 		w.tell(8)
 	})

@@ -1,0 +1,4 @@
+// Package packettest makes packets for tests. Nothing of the program imports it.
+//
+// Reading order: packettest.go.
+package packettest
