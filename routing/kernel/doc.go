@@ -12,16 +12,15 @@
 // A route is ours if its protocol number is Config.Protocol (201 unless set; `ip route show proto 201`). Every route that
 // bears it in the table is adopted by New, whoever wrote it, and removed after Settled unless it was wanted again by then.
 // So two tables in one namespace need different protocol numbers or different table ids. A place (prefix and metric) where
-// another's route stands is never taken: that counts as a failure, and is tried again. A place that we held and somebody
+// somebody else's route stands is never taken: that counts as a failure, and is tried again. A place that we held and that somebody
 // replaced is taken back. Both wait longer each time, from 20 ms up to 30 s, so that a fight with another program costs
-// nothing; who was left in peace for a minute begins anew.
+// little; after a minute of peace the waits begin anew.
 //
 // # Fail closed
 //
-// Protect returns when its `unreachable` routes stand, at metric 4294967295 in both families (the kernel accepts it also for
-// IPv6, where 4294967295 is that of its own null entry and still loses against every other). They are of no process: kill -9
-// and a regular exit leave them; New adopts them. Unprotect removes them, and Settled those that the new configuration does
-// not name.
+// Protect returns when its `unreachable` routes stand, at metric 4294967295, the worst, in both families (IPv6 accepts it too,
+// where its own null entry has the same and still loses). They outlive the process: both kill -9 and a regular exit leave them, and
+// New adopts them. Unprotect removes them, and Settled those that the new configuration does not name.
 //
 // # Concurrency
 //
@@ -32,18 +31,20 @@
 // # Choices
 //
 // The sockets are our own rather than those of vishvananda/netlink, which waits for the answer to each route and allocates 64
-// kB for each notification: here 256 changes are one system call, only the last asks for an answer (the kernel answers errors
+// kB for each notification: here 256 changes are one system call, only the last asks for an answer (the kernel reports errors
 // anyway), and a socket filter on the sender's port id drops the notifications of our own changes. Rules are few, and go
 // through that library. A million routes of two hops were installed in 7.7 s, adopted in 1.6 s and removed in 3.6 s, nearly
 // all of it the kernel's own time, with 143 MB of heap (BenchmarkFullTable, two cores).
 //
-// Taking a place back goes through a socket that is heard, as it displaces what was learned meanwhile.
+// A place is taken back through a second socket, which the filter does not drop, since the change displaces what was learned
+// meanwhile.
 //
-// IPv4 routes disappear without notification when their device goes down, and multipath hops come back without one; so
-// both cause a new dump, at most a fifth of the time. IPv6 knows no multipath over bare devices; on devices without
-// neighbour discovery (tunnels) such hops get the gateway fe80::ffff:ffff:ffff:fffe, which nobody resolves.
+// IPv4 routes disappear without notification when their device goes down, and multipath hops come back without one; so a device
+// that goes down or comes up causes a new dump. Dumps take a fifth of the time at most. IPv6 knows no multipath over bare
+// devices; on devices without neighbour discovery (tunnels) such hops get the gateway fe80::ffff:ffff:ffff:fffe, which nobody
+// resolves.
 //
-// A hop counts while its device is up and has carrier. Routes over devices that do not exist yet wait for them.
+// A hop is used while its device is up and has carrier. Routes over devices that do not exist yet wait for them.
 //
 // # Not done
 //

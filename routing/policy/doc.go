@@ -1,14 +1,14 @@
-// Package policy decides which routes go from one place to another, and changes them on the way: from a BGP neighbour or the
-// kernel into the rib (import), and the winners from there to a neighbour or the kernel (export).
+// Package policy decides which routes are imported and exported, and changes them on the way: from a BGP neighbour or the kernel
+// into the rib (import), and the winners from there to a neighbour or the kernel (export).
 //
 // Reading order: rule.go (what people write), policy.go (what is made of it), check.go (what is refused when it is loaded), set.go
-// (what is changed), prefix.go, community.go, length.go and protocol.go (what is written in strings), advertise.go (what BGP
-// itself forbids or leaves out).
+// (what a rule changes), prefix.go, community.go, length.go and protocol.go (the forms of strings), advertise.go (what BGP itself
+// forbids or leaves out).
 //
 // # Rules
 //
-// A policy is "all", "none", or a list of rules. The first rule whose conditions all hold decides: it accepts the route, with what
-// it sets, or rejects it. A route that no rule takes is rejected. A rule without conditions takes all that come to it.
+// A policy is "all", "none", or a list of rules. The first rule whose conditions all hold decides: it accepts the route, changed as
+// its "set" says, or rejects it. A route that no rule matches is rejected. A rule without conditions matches every route.
 //
 //	export:
 //	  - {from: kernel, device: "eth*", protocol: ospf}
@@ -32,9 +32,8 @@
 //
 // # Sharing
 //
-// A path is given and returned by value. Its Attrs are copied only when a rule changes them, and paths that came with the same
-// Attrs one after the other leave with the same again, so that a full table stays small and its prefixes can be announced
-// together.
+// A path is given and returned by value. Its Attrs are copied only when a rule changes them. Paths that come one after the other
+// with the same Attrs share the changed Attrs too, so that a full table stays small and its prefixes can be announced together.
 //
 // # Concurrency
 //
@@ -43,7 +42,7 @@
 // # RFC coverage
 //
 // RFC 1997 (matching, adding and removing; NO_EXPORT, NO_ADVERTISE and NO_EXPORT_SUBCONFED in Withheld), RFC 8092, RFC 8212
-// (Default), RFC 4271 section 9.2 as far as it says to whom nothing is told. RFC 3765, RFC 7611, RFC 7999, RFC 8326 and RFC 9494 as
-// names of communities: what they ask for is written as a rule, as {community: graceful-shutdown, set: {local_pref: 0}}.
+// (Default), RFC 4271 section 9.2 as far as it says to whom a route is not told. RFC 3765, RFC 7611, RFC 7999, RFC 8326 and RFC
+// 9494 as names of communities: what they ask for is written as a rule, as {community: graceful-shutdown, set: {local_pref: 0}}.
 // Not done: extended communities (RFC 4360) as conditions, patterns for AS paths, several communities in one condition.
 package policy

@@ -6,12 +6,11 @@
 // # Concurrency
 //
 // All values are immutable once they were handed on, and shared by pointer: a full table of a million prefixes has a
-// million Paths of a cache line but only as many Attrs as there were different UPDATE messages. Who wants another value
-// copies and changes the copy.
+// million Paths of a cache line each, but only as many Attrs as there were different UPDATE messages. To change a value, copy it.
 //
 // # RFC coverage
 //
 // RFC 4271 section 5 (path attributes), RFC 1997 (communities), RFC 4360 (extended communities), RFC 4456 (ORIGINATOR_ID,
-// CLUSTER_LIST), RFC 6793 (4-octet AS numbers), RFC 8092 (large communities). Attributes that are not known here are kept as they
-// came where RFC 4271 section 5 wants them passed on.
+// CLUSTER_LIST), RFC 6793 (4-octet AS numbers), RFC 8092 (large communities). Unknown attributes are kept as they came where
+// RFC 4271 section 5 wants them passed on.
 package route
