@@ -58,7 +58,7 @@ func (p *Place) Do(f func() error) error { return netns.Do(p.NetNS, f) }
 // IPv4 has no don't-fragment flag for a datagram, only for a socket: with clearDF it is clear and the kernel fragments,
 // else it is set and the kernel's own idea of the path MTU is ignored. IPv6's counterpart is fragmentation at the source.
 func (p *Place) Prepare(fd int, at netip.AddrPort, clearDF bool) error {
-	if err := p.put(fd); err != nil {
+	if err := p.Put(fd); err != nil {
 		return err
 	}
 	p.buffers(fd)
@@ -89,8 +89,9 @@ func (p *Place) Prepare(fd int, at netip.AddrPort, clearDF bool) error {
 	return Bind(fd, at)
 }
 
-// put sets device and mark.
-func (p *Place) put(fd int) error {
+// Put gives a socket its device and mark, which come before its address: what addresses there are depends on the device, and who
+// has a port on another one is not in the way.
+func (p *Place) Put(fd int) error {
 	if p.Device != "" {
 		if err := unix.BindToDevice(fd, p.Device); err != nil {
 			return fmt.Errorf("bind to device %q: %w", p.Device, err)
@@ -125,7 +126,7 @@ func (p *Place) PathMTU(remote netip.Addr) (mtu int, err error) {
 			return err
 		}
 		defer unix.Close(fd)
-		if err := p.put(fd); err != nil {
+		if err := p.Put(fd); err != nil {
 			return err
 		}
 		if err := unix.Connect(fd, sockaddr(netip.AddrPortFrom(remote, 9))); err != nil {

@@ -114,6 +114,9 @@ func (s *Socket) reserve() (netip.AddrPort, error) {
 	if s.place.V6 {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
+	if err := s.place.Put(fd); err != nil {
+		return netip.AddrPort{}, err
+	}
 	if err := sock.Bind(fd, s.cfg.Local); err != nil {
 		return netip.AddrPort{}, err
 	}
