@@ -74,12 +74,16 @@ func (t *Train) Count() int {
 	return (len(t.Data) + t.Size - 1) / t.Size
 }
 
-// PathError is an ICMP or ICMPv6 error that came for one of our frames, as the system reports it. Nobody authenticated it.
+// PathError is an ICMP or ICMPv6 error that came for one of our frames, as the system reports it. Nobody authenticated it, unless
+// it is Local.
 type PathError struct {
 	// Remote is where the frame was going.
 	Remote netip.AddrPort
 	// MTU is what the router said would fit, in bytes of IP packet; 0 for errors other than packet-too-big.
 	MTU int
+	// Local: the system itself said it, of a frame that was too large for its device and never left. It may be believed, and
+	// quotes nothing.
+	Local bool
 	// Code says what else it was, for the log: "port unreachable".
 	Code string
 	// Quote is what the error quotes of our frame, from the first byte behind the outer headers. It may be empty. Valid

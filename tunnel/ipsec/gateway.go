@@ -76,12 +76,18 @@ func (g *Gateway) worker(i int) *scratch {
 }
 
 // PathError lowers the path MTU of the tunnel whose frame an ICMP error quotes, within the floors. An error that quotes
-// none of our SPIs was not earned by a frame of ours, or does not prove it, and is ignored (RFC 4301 section 8.2.1).
+// none of our SPIs was not earned by a frame of ours, or does not prove it, and is ignored (RFC 4301 section 8.2.1). What the
+// system itself says of its device holds for all tunnels whose frames go the same way.
 func (g *Gateway) PathError(u dataplane.Underlay, e *dataplane.PathError) {
-	if len(e.Quote) < 4 || e.MTU == 0 {
-		return
+	var tunnels []*Tunnel
+	switch {
+	case e.MTU == 0:
+	case e.Local:
+		tunnels = g.outbound.Towards(u, e.Remote.Addr())
+	case len(e.Quote) >= 4:
+		tunnels = g.outbound.Quoted(binary.BigEndian.Uint32(e.Quote), u, e)
 	}
-	for _, t := range g.outbound.Quoted(binary.BigEndian.Uint32(e.Quote), u, e) {
+	for _, t := range tunnels {
 		t.lowerMTU(e.MTU)
 	}
 }

@@ -340,6 +340,22 @@ func TestPathMTUIsLearntWithinFloorsAndForgotten(t *testing.T) {
 	if got := a.tunnel.InnerMTU(); got != 576-62 {
 		t.Errorf("below the floor: %d", got)
 	}
+	// Of its own device the system need quote nothing to be believed, but what it says is of one way.
+	a.tunnel.SetPath(a.tunnel.Path())
+	for name, c := range map[string]struct {
+		from dataplane.Underlay
+		to   string
+	}{"to another peer": {a.underlay, "203.0.113.1:0"}, "by another underlay": {h[1].underlay, "192.0.2.2:0"}} {
+		a.gateway.PathError(c.from, &dataplane.PathError{Local: true, Remote: netip.MustParseAddrPort(c.to), MTU: 1000})
+		if got := a.tunnel.InnerMTU(); got != 1238 {
+			t.Errorf("%s: inner MTU %d", name, got)
+		}
+	}
+	a.gateway.PathError(a.underlay, &dataplane.PathError{Local: true, Remote: netip.AddrPortFrom(remote.Addr(), 0), MTU: 1000})
+	if got := a.tunnel.InnerMTU(); got != 1000-62 {
+		t.Errorf("the system says 1000: inner MTU %d", got)
+	}
+	a.gateway.PathError(a.underlay, &dataplane.PathError{Remote: remote, MTU: 68, Quote: quote})
 	net.Set(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), sim.Faults{})
 	clock.Store(599)
 	a.gateway.Tick(func(dataplane.Frame) {})

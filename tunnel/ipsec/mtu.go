@@ -13,7 +13,7 @@ func (t *Tunnel) lowerMTU(mtu int) {
 		return
 	}
 	t.recompute()
-	t.log.Info("path MTU lowered by an ICMP error", "peer", p.Remote, "mtu", mtu, "inner_mtu", t.InnerMTU())
+	t.log.Info("path MTU lowered, larger frames came to nothing", "peer", p.Remote, "mtu", mtu, "inner_mtu", t.InnerMTU())
 }
 
 // recompute derives the inner MTU from the path's and from the suites in use. The caller holds t.mu.

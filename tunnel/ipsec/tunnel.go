@@ -166,7 +166,7 @@ func (t *Tunnel) setPath(p *dataplane.Path) {
 	t.gw.peers.Move(from, to)
 	t.path.Store(p)
 	t.keepNear()
-	t.mtu.Explore(p, t.log)
+	t.mtu.Explore(p, t.gw.now(), t.log)
 	t.recompute()
 }
 

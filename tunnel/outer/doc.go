@@ -11,7 +11,7 @@
 // # RFC coverage
 //
 // RFC 1191 and RFC 8201: errors lower the MTU, never below what every host takes; a lowered MTU is forgotten after ten minutes
-// (sections 6.3 and 4). RFC 4301 section 8.2: an error counts for a tunnel only if it quotes one of its frames; what is too
+// (sections 6.3 and 4), and the system is asked again. RFC 4301 section 8.2: an error counts for a tunnel only if it quotes one of its frames; what is too
 // large from then on is answered by the data plane. RFC 6040 section 4.2: ECN on decapsulation. Not done: probing the path
 // (RFC 8899), guessing from errors that state no MTU (RFC 1191 section 5).
 package outer

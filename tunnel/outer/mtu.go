@@ -15,7 +15,8 @@ const (
 	// (RFC 791 section 3.1), and the least MTU of an IPv6 link (RFC 8200 section 5).
 	floor4 = 576
 	floor6 = 1280
-	// believed is for how long (RFC 1191 section 6.3, RFC 8201 section 4).
+	// believed is for how long (RFC 1191 section 6.3, RFC 8201 section 4), and for how long what the system says is: its routes
+	// change, and it remembers errors too, those that others' packets have earned as well.
 	believed = 10 * time.Minute
 )
 
@@ -23,15 +24,17 @@ const (
 type MTU struct {
 	link    int // what the system says of the route; 0 for nothing
 	lowered int // what an ICMP error said, which is less; 0 for nothing
-	until   time.Time
+	// until is when the system is asked again; zero where there is no path to ask for.
+	until time.Time
 }
 
 // Explore forgets what was known and asks the system how large a packet on the path may be. The path is nil where there is none.
-func (m *MTU) Explore(p *dataplane.Path, log *slog.Logger) {
+func (m *MTU) Explore(p *dataplane.Path, now time.Time, log *slog.Logger) {
 	*m = MTU{}
 	if p == nil {
 		return
 	}
+	m.until = now.Add(believed)
 	mtu, err := p.Underlay.PathMTU(p.Remote.Addr())
 	if err != nil {
 		log.Debug("path MTU unknown, 1500 assumed", "peer", p.Remote, "error", err)
@@ -76,13 +79,22 @@ func (m *MTU) Lower(p *dataplane.Path, mtu int, now time.Time) (lowered int, cha
 }
 
 // LoweredUntil is until when an ICMP error is believed; zero where there was none.
-func (m *MTU) LoweredUntil() time.Time { return m.until }
+func (m *MTU) LoweredUntil() time.Time {
+	if m.lowered == 0 {
+		return time.Time{}
+	}
+	return m.until
+}
 
-// Recover explores the path anew if what an ICMP error said has been believed for long enough, and says whether it did.
+// Recover explores the path anew if what is known of it has been believed for long enough, and says whether it did. As long as the
+// system knows nothing better than an ICMP error did, which it may itself remember, the path counts as lowered.
 func (m *MTU) Recover(p *dataplane.Path, now time.Time, log *slog.Logger) bool {
-	if m.lowered == 0 || now.Before(m.until) {
+	if m.until.IsZero() || now.Before(m.until) {
 		return false
 	}
-	m.Explore(p, log)
+	before := m.lowered
+	if m.Explore(p, now, log); 0 < m.link && m.link <= before {
+		m.lowered = m.link
+	}
 	return true
 }

@@ -55,11 +55,11 @@ func TestRoomFollowsFromTheLink(t *testing.T) {
 	} {
 		h := &host{encap: c.encap, mtu: c.link}
 		var m outer.MTU
-		m.Explore(h.to("192.0.2.1:1"), discard)
+		m.Explore(h.to("192.0.2.1:1"), noon, discard)
 		if m.Now() != c.mtu || m.Room(h.to("192.0.2.1:1")) != c.room {
 			t.Errorf("%s: %d, room %d; want %d, %d", c.what, m.Now(), m.Room(h.to("192.0.2.1:1")), c.mtu, c.room)
 		}
-		m.Explore(nil, discard)
+		m.Explore(nil, noon, discard)
 		if m.Now() != 1500 || m.Room(nil) != 1472 {
 			t.Errorf("without a path: %d, room %d", m.Now(), m.Room(nil))
 		}
@@ -92,7 +92,7 @@ func TestErrorsLowerWithinFloors(t *testing.T) {
 		h := &host{encap: dataplane.Encap{UDP: true, IPv6: c.ipv6}, mtu: c.link}
 		p := h.to("192.0.2.1:1")
 		var m outer.MTU
-		m.Explore(p, discard)
+		m.Explore(p, noon, discard)
 		if c.before != 0 {
 			m.Lower(p, c.before, noon)
 		}
@@ -110,8 +110,8 @@ func TestErrorsAreBelievedForTenMinutes(t *testing.T) {
 	h := &host{encap: dataplane.Encap{UDP: true}, mtu: 1500}
 	p := h.to("192.0.2.1:1")
 	var m outer.MTU
-	m.Explore(p, discard)
-	if m.Recover(p, noon.Add(time.Hour), discard) || h.asked != 1 {
+	m.Explore(p, noon, discard)
+	if m.Recover(p, noon.Add(10*time.Minute-1), discard) || h.asked != 1 {
 		t.Error("recovered from nothing")
 	}
 	m.Lower(p, 1400, noon)
@@ -129,12 +129,40 @@ func TestErrorsAreBelievedForTenMinutes(t *testing.T) {
 		t.Errorf("recovered to %d, lowered until %v", m.Now(), m.LoweredUntil())
 	}
 	m.Lower(p, 1300, until)
-	if m.Explore(p, discard); m.Now() != 1480 || !m.LoweredUntil().IsZero() {
+	if m.Explore(p, noon, discard); m.Now() != 1480 || !m.LoweredUntil().IsZero() {
 		t.Errorf("another path has %d, lowered until %v", m.Now(), m.LoweredUntil())
 	}
 	m.Lower(p, 1300, until)
 	if !m.Recover(nil, until.Add(time.Hour), discard) || m.Now() != 1500 {
 		t.Errorf("recovered without a path to %d", m.Now())
+	}
+	if m.Recover(nil, until.Add(time.Hour), discard) {
+		t.Error("recovered without a path again")
+	}
+}
+
+// TestSystemIsAskedAgain: what the system said of the route holds no longer than what an error said, since it may have been such an
+// error that the system remembered; and where it still remembers the one that was believed here, the path goes on counting as lowered.
+func TestSystemIsAskedAgain(t *testing.T) {
+	h := &host{encap: dataplane.Encap{UDP: true}, mtu: 1300}
+	p := h.to("192.0.2.1:1")
+	var m outer.MTU
+	m.Explore(p, noon, discard)
+	h.mtu = 1500
+	at := noon.Add(10 * time.Minute)
+	if m.Now() != 1300 || !m.LoweredUntil().IsZero() || !m.Recover(p, at, discard) || m.Now() != 1500 {
+		t.Errorf("%d, lowered until %v", m.Now(), m.LoweredUntil())
+	}
+	m.Lower(p, 1400, at)
+	h.mtu = 1400
+	at = at.Add(10 * time.Minute)
+	if !m.Recover(p, at, discard) || m.Now() != 1400 || m.LoweredUntil() != at.Add(10*time.Minute) {
+		t.Errorf("the system remembers: %d, lowered until %v", m.Now(), m.LoweredUntil())
+	}
+	h.mtu = 1500
+	at = at.Add(10 * time.Minute)
+	if !m.Recover(p, at, discard) || m.Now() != 1500 || !m.LoweredUntil().IsZero() {
+		t.Errorf("the system forgot: %d, lowered until %v", m.Now(), m.LoweredUntil())
 	}
 }
 
@@ -172,6 +200,10 @@ func TestQuotedFindsWhoMayHaveSent(t *testing.T) {
 	expect("after both are gone", s.Quoted(8, h, about))
 	s.Remove(7, a)
 	expect("after the first is gone", s.Quoted(7, h, about), b)
+	expect("who else sends there", s.Towards(h, elsewhere.path.Remote.Addr()), elsewhere)
+	expect("nobody sends there", s.Towards(other, elsewhere.path.Remote.Addr()))
+	s.Add(9, elsewhere)
+	expect("by two numbers", s.Towards(h, elsewhere.path.Remote.Addr()), elsewhere, elsewhere)
 }
 
 func TestDecapECN(t *testing.T) {

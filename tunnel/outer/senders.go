@@ -1,6 +1,7 @@
 package outer
 
 import (
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -51,8 +52,25 @@ func (s *Senders[T]) Quoted(number uint32, u dataplane.Underlay, e *dataplane.Pa
 	s.mu.Lock()
 	candidates := slices.Clone(s.of[number])
 	s.mu.Unlock()
+	return going(candidates, u, e.Remote.Addr())
+}
+
+// Towards returns the tunnels whose frames go through an underlay to an address: those that an error speaks of which the system itself
+// reports. A tunnel with several numbers comes several times.
+func (s *Senders[T]) Towards(u dataplane.Underlay, to netip.Addr) []T {
+	s.mu.Lock()
+	var all []T
+	for _, ts := range s.of {
+		all = append(all, ts...)
+	}
+	s.mu.Unlock()
+	return going(all, u, to)
+}
+
+// going keeps of the tunnels those whose frames go there.
+func going[T Sender](candidates []T, u dataplane.Underlay, to netip.Addr) []T {
 	return slices.DeleteFunc(candidates, func(t T) bool {
 		p := t.Path()
-		return p == nil || p.Underlay != u || p.Remote.Addr() != e.Remote.Addr()
+		return p == nil || p.Underlay != u || p.Remote.Addr() != to
 	})
 }

@@ -464,11 +464,16 @@ func TestPathMTUIsLearntWithinFloorsAndForgotten(t *testing.T) {
 			"another peer":  {Remote: addr("203.0.113.1:51820"), MTU: 1000, Quote: quote},
 			"larger":        {Remote: remote, MTU: 1400, Quote: quote},
 			"another kind":  {Remote: remote, Code: "refused", Quote: quote},
+			"our own word":  {Remote: addr("203.0.113.1:0"), MTU: 1000, Local: true}, // of another way
 		} {
 			a.device.PathError(a.underlay, &e)
 			if got := a.peer.InnerMTU(); got != 1240 {
 				t.Errorf("%s: inner MTU %d", name, got)
 			}
+		}
+		a.device.PathError(a.underlay, &dataplane.PathError{Remote: netip.AddrPortFrom(remote.Addr(), 0), MTU: 1000, Local: true})
+		if got := a.peer.InnerMTU(); got != 1000-60 {
+			t.Errorf("the system says 1000: %d", got)
 		}
 		a.device.PathError(a.underlay, &dataplane.PathError{Remote: remote, MTU: 68, Quote: quote})
 		if got := a.peer.InnerMTU(); got != 576-60 {

@@ -17,12 +17,18 @@ type lowered struct {
 }
 
 // PathError implements dataplane.Opener: it lowers the path MTU of the peer whose message an ICMP error quotes, within the
-// floors. An error that quotes none of our sessions was not earned by a message of ours, or does not prove it.
+// floors. An error that quotes none of our sessions was not earned by a message of ours, or does not prove it. What the system
+// itself says of its device holds for all peers whose messages go the same way.
 func (d *Device) PathError(u dataplane.Underlay, e *dataplane.PathError) {
-	if len(e.Quote) < 8 || e.MTU == 0 || binary.LittleEndian.Uint32(e.Quote) != uint32(handshake.TypeTransport) {
-		return
+	var peers []*Peer
+	switch {
+	case e.MTU == 0:
+	case e.Local:
+		peers = d.senders.Towards(u, e.Remote.Addr())
+	case len(e.Quote) >= 8 && binary.LittleEndian.Uint32(e.Quote) == uint32(handshake.TypeTransport):
+		peers = d.senders.Quoted(binary.LittleEndian.Uint32(e.Quote[4:]), u, e)
 	}
-	for _, p := range d.senders.Quoted(binary.LittleEndian.Uint32(e.Quote[4:]), u, e) {
+	for _, p := range peers {
 		if !p.lowerMTU(e.MTU) {
 			continue
 		}
@@ -47,7 +53,7 @@ func (p *Peer) lowerMTU(mtu int) bool {
 	mtu, changed := p.mtu.Lower(path, mtu, p.device.now())
 	if changed {
 		p.recompute()
-		p.log.Info("path MTU lowered by an ICMP error", "peer", path.Remote, "mtu", mtu, "inner_mtu", p.InnerMTU())
+		p.log.Info("path MTU lowered, larger frames came to nothing", "peer", path.Remote, "mtu", mtu, "inner_mtu", p.InnerMTU())
 	}
 	return changed
 }

@@ -253,7 +253,7 @@ func (p *Peer) explore() {
 	if path != nil {
 		to = path.Remote
 	}
-	p.mtu.Explore(path, p.log)
+	p.mtu.Explore(path, p.device.now(), p.log)
 	p.device.peers.Move(p.registered, to)
 	p.registered = to
 	p.recompute()

@@ -16,12 +16,15 @@ const (
 	extendedLen = 16
 )
 
-// Error is an ICMP or ICMPv6 error that came for a message of ours, as the kernel reports it.
+// Error is an ICMP or ICMPv6 error that came for a message of ours, as the kernel reports it, or what the kernel says itself of one
+// that is larger than its device takes.
 type Error struct {
 	// Remote is where the message was going.
 	Remote netip.AddrPort
 	// MTU is what the router said would fit, in bytes of IP packet; 0 for errors other than packet-too-big.
 	MTU int
+	// Local: the kernel said it, of a message that never left. It quotes nothing, and the port may be 0.
+	Local bool
 	// Code says what else it was.
 	Code string
 	// Quote is the beginning of the message, behind the headers that the kernel put in front of it.
@@ -60,7 +63,7 @@ func (q *errorQueue) drain(fd int, v6 bool) {
 	}
 }
 
-// extended reads struct sock_extended_err from the control messages. It reports false for what did not come by ICMP.
+// extended reads struct sock_extended_err from the control messages. It reports false for what says nothing of the way.
 func (e *Error) extended(c []byte) bool {
 	for {
 		m, rest, ok := NextControl(c)
@@ -70,7 +73,8 @@ func (e *Error) extended(c []byte) bool {
 		isErr := m.Level == unix.IPPROTO_IP && m.Type == unix.IP_RECVERR || m.Level == unix.IPPROTO_IPV6 && m.Type == unix.IPV6_RECVERR
 		if isErr && len(m.Data) >= extendedLen {
 			errno, origin := unix.Errno(binary.NativeEndian.Uint32(m.Data)), m.Data[4]
-			if origin != unix.SO_EE_ORIGIN_ICMP && origin != unix.SO_EE_ORIGIN_ICMP6 {
+			e.Local = origin == unix.SO_EE_ORIGIN_LOCAL && errno == unix.EMSGSIZE
+			if origin != unix.SO_EE_ORIGIN_ICMP && origin != unix.SO_EE_ORIGIN_ICMP6 && !e.Local {
 				return false
 			}
 			e.Code = errno.Error()

@@ -254,13 +254,14 @@ func TestExtendedError(t *testing.T) {
 		"too big":             {tooBig, true, 1400},
 		"behind another":      {append(bytes.Clone(tos), tooBig...), true, 1400},
 		"ICMPv6, unreachable": {extended(unix.ENETUNREACH, unix.SO_EE_ORIGIN_ICMP6, 1400), true, 0},
-		"our own kernel's":    {extended(unix.EMSGSIZE, unix.SO_EE_ORIGIN_LOCAL, 1400), false, 0},
+		"our own kernel's":    {extended(unix.EMSGSIZE, unix.SO_EE_ORIGIN_LOCAL, 1400), true, 1400},
+		"of another kind":     {extended(unix.EHOSTUNREACH, unix.SO_EE_ORIGIN_LOCAL, 1400), false, 0},
 		"cut off":             {tooBig[:len(tooBig)-1], false, 0},
 		"another":             {tos, false, 0},
 		"nothing":             {nil, false, 0},
 	} {
 		var e Error
-		if ok := e.extended(c.control); ok != c.ok || e.MTU != c.mtu {
+		if ok := e.extended(c.control); ok != c.ok || e.MTU != c.mtu || e.Local != (name == "our own kernel's") {
 			t.Errorf("%s: %v %+v", name, ok, e)
 		}
 	}

@@ -269,7 +269,22 @@ func fits(t *testing.T, s, peer *Socket, f family) {
 	}
 }
 
-// TestTooLargeForTheLink: what our own link cannot take is refused at once with DF, and fragmented without.
+// provokeLocal waits for what the system says itself.
+func provokeLocal(t *testing.T, s *Socket) (e dataplane.PathError) {
+	t.Helper()
+	defer time.AfterFunc(patience, func() { _ = s.Close() }).Stop()
+	for rx := (dataplane.Rx{}); !e.Local; {
+		if err := s.Receivers()[0].Recv(&rx); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(rx.Errors); n > 0 {
+			e = rx.Errors[n-1]
+		}
+	}
+	return e
+}
+
+// TestTooLargeForTheLink: what our own link cannot take is refused at once with DF, which is heard of, and fragmented without.
 func TestTooLargeForTheLink(t *testing.T) {
 	w := newWay(t)
 	for _, f := range families {
@@ -278,6 +293,10 @@ func TestTooLargeForTheLink(t *testing.T) {
 		s.NewSender().Send(fs)
 		if fs[0].Drop != packet.UnderlayTooBig || fs[1].Drop != packet.None {
 			t.Errorf("%s: with DF %v, without %v", f.name, fs[0].Drop, fs[1].Drop)
+		}
+		heard := provokeLocal(t, s)
+		if want := netip.AddrPortFrom(netip.MustParseAddr(f.routerNear), 0); heard.Remote != want || heard.MTU != 1500 {
+			t.Errorf("%s: heard %+v", f.name, heard)
 		}
 		if got := receive(t, peer.Receivers()[0], 1); binary.BigEndian.Uint32(got[0].Data) != 701 || len(got[0].Data) != 1500 {
 			t.Errorf("%s: %d bytes arrived", f.name, len(got[0].Data))

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -8,6 +9,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/dataplane/packet"
 )
 
 // TestPortOfADevice: whoever has the port on another device is not in the way, on the same one is; and an address that only the device
@@ -43,5 +47,52 @@ func TestPortOfADevice(t *testing.T) {
 	open(t, Config{Local: netip.MustParseAddrPort("[fe80::1]:4500"), Device: "one"})
 	if _, err := Open(Config{Local: netip.MustParseAddrPort("[fe80::1]:4500"), Device: "two"}); err == nil || !strings.Contains(err.Error(), "is not an address of this host") {
 		t.Errorf("another device's address: %v", err)
+	}
+}
+
+// TestLinkThatTakesLess: where the device begins to take less, the frames that do not fit are refused and the system says what would, of
+// frames that were to leave together too.
+func TestLinkThatTakesLess(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes network devices")
+	}
+	ownNetwork(t)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "near"
+	link := &netlink.Veth{LinkAttrs: attrs, PeerName: "far"}
+	if err := netlink.LinkAdd(link); err != nil {
+		t.Fatal(err)
+	}
+	for _, ends := range [][2]string{{"192.0.2.1", "192.0.2.2"}, {"2001:db8::1", "2001:db8::2"}} {
+		own, peer := netip.MustParseAddr(ends[0]), netip.MustParseAddr(ends[1])
+		bits := own.BitLen() - 8
+		on := &netlink.Addr{IPNet: &net.IPNet{IP: own.AsSlice(), Mask: net.CIDRMask(bits, own.BitLen())}, Flags: unix.IFA_F_NODAD}
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(netlink.LinkSetMTU(link, 1500))
+		must(netlink.LinkSetUp(link))
+		must(netlink.AddrAdd(link, on))
+		s := open(t, Config{Local: netip.AddrPortFrom(own, 4500)})
+		if mtu, err := s.PathMTU(peer); err != nil || mtu != 1500 {
+			t.Fatal(mtu, err)
+		}
+		must(netlink.LinkSetMTU(link, 1400))
+		for _, n := range []int{1, 3} {
+			fs := espFrames(&dataplane.Path{Underlay: s, Remote: netip.AddrPortFrom(peer, 4500)}, 1000, n, 1440)
+			s.NewSender().Send(fs)
+			for _, f := range fs {
+				if f.Drop != packet.UnderlayTooBig {
+					t.Errorf("%v, %d at once: %v", own, n, f.Drop)
+				}
+			}
+			if e := pathError(t, s); !e.Local || e.Remote.Addr() != peer || e.MTU != 1400 {
+				t.Errorf("%v, %d at once: heard %+v", own, n, e)
+			}
+		}
+		_ = s.Close()
 	}
 }
