@@ -27,6 +27,9 @@ func (n *inbound) run() error {
 		if n.rx.Malformed > 0 {
 			n.counters.Drop(packet.Malformed, 0, uint64(n.rx.Malformed))
 		}
+		if n.rx.Lost > 0 {
+			n.counters.Drop(packet.UnderlayFull, 0, uint64(n.rx.Lost))
+		}
 		for i := range n.rx.Errors {
 			n.opener.PathError(n.underlay, &n.rx.Errors[i])
 		}

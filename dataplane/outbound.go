@@ -31,6 +31,9 @@ func (o *outbound) run() error {
 		if err := o.reader.Read(o.batch); err != nil {
 			return err
 		}
+		if o.batch.Lost > 0 {
+			o.counters.Drop(packet.PortFull, 0, uint64(o.batch.Lost))
+		}
 		o.walk(o.batch.Packets())
 	}
 }

@@ -31,7 +31,8 @@ type Port interface {
 type PortReader interface {
 	// Read resets the batch, waits for a packet and then takes what is there without waiting, until the batch or its
 	// arena is full. Super-packets and partial checksums are described in Offload; their offsets have been checked
-	// against the packet's length. The only error that is returned while the port is open is one that cannot pass.
+	// against the packet's length. Packets that found no room before they could be read are said in the batch's Lost, as far as
+	// the port knows. The only error that is returned while the port is open is one that cannot pass.
 	Read(b *packet.Batch) error
 }
 

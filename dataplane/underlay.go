@@ -97,13 +97,15 @@ type Rx struct {
 	Errors []PathError
 	// Malformed counts datagrams that are nobody's: empty, or longer than any frame.
 	Malformed int
+	// Lost counts those that the system had no room for before these, as far as it says so.
+	Lost int
 	// Via is the underlay that the trains came by first, nil for the one that yields them.
 	Via Underlay
 }
 
 // Reset forgets what the last Recv yielded.
 func (rx *Rx) Reset() {
-	rx.Trains, rx.Errors, rx.Malformed, rx.Via = rx.Trains[:0], rx.Errors[:0], 0, nil
+	rx.Trains, rx.Errors, rx.Malformed, rx.Lost, rx.Via = rx.Trains[:0], rx.Errors[:0], 0, 0, nil
 }
 
 // Sender is one worker's way out through an underlay.

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -544,5 +545,46 @@ func TestCountersOfASlot(t *testing.T) {
 	}
 	if len(slots) == 3*together {
 		t.Error("no slot was given away twice")
+	}
+}
+
+// lossy is a queue that had no room for some packets, and is closed then.
+type lossy struct{ lost []int }
+
+func (l *lossy) next() (lost int, err error) {
+	if len(l.lost) == 0 {
+		return 0, ErrClosed
+	}
+	lost = l.lost[0]
+	l.lost = l.lost[1:]
+	return lost, nil
+}
+
+func (l *lossy) Read(b *packet.Batch) (err error) {
+	b.Reset()
+	b.Lost, err = l.next()
+	return err
+}
+
+func (l *lossy) Recv(rx *Rx) (err error) {
+	rx.Reset()
+	rx.Lost, err = l.next()
+	return err
+}
+
+// TestWhatFoundNoRoomIsCounted: packets that a queue had no room for, which no worker has ever seen.
+func TestWhatFoundNoRoomIsCounted(t *testing.T) {
+	b := newBench(t)
+	b.out.reader, b.in.receiver = &lossy{[]int{3, 0, 4}}, &lossy{[]int{0, 2, 9}}
+	for _, run := range []func() error{b.out.run, b.in.run} {
+		if err := run(); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	}
+	if got := b.drops(b.out.worker); got[packet.PortFull] != 7 || len(got) != 1 {
+		t.Errorf("of the port: %v", got)
+	}
+	if got := b.drops(b.in.worker); got[packet.UnderlayFull] != 11 || len(got) != 1 {
+		t.Errorf("of the underlay: %v", got)
 	}
 }

@@ -12,6 +12,9 @@ type Batch struct {
 	n     int
 	arena []byte
 	used  int
+
+	// Lost is how many packets the reader's port had no room for since it was last read.
+	Lost int
 }
 
 // NewBatch returns a batch with an arena of size bytes. A reader that may get super-packets needs at least
@@ -30,7 +33,7 @@ func (b *Batch) Len() int { return b.n }
 func (b *Batch) Room() int { return MaxBatch - b.n }
 
 // Reset forgets all packets and takes the arena back.
-func (b *Batch) Reset() { b.n, b.used = 0, 0 }
+func (b *Batch) Reset() { b.n, b.used, b.Lost = 0, 0, 0 }
 
 // Space returns the free part of the arena where the next packet may be placed: HeadRoom has been left in front of it
 // and TailRoom behind. It is nil where fewer than want bytes are left or the batch is full: time to walk the batch.

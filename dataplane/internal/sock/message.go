@@ -95,6 +95,15 @@ func (m Control) TOS() (tos uint8, ok bool) {
 	return 0, false
 }
 
+// Lost reads how many messages the socket has refused, modulo 2^32, before this one came: for want of room, or with a wrong checksum.
+// It reports false for another control message; while there are none, there is no such message.
+func (m Control) Lost() (n uint32, ok bool) {
+	if m.Level != unix.SOL_SOCKET || m.Type != unix.SO_RXQ_OVFL || len(m.Data) < 4 {
+		return 0, false
+	}
+	return binary.NativeEndian.Uint32(m.Data), true
+}
+
 // Send sends messages without waiting. It returns how many left, at least one, or why the first did not.
 func Send(fd int, msgs []Message) (n int, errno unix.Errno) {
 	for tries := 0; ; tries++ {

@@ -54,7 +54,8 @@ func (p *Place) Socket(kind, protocol int) (int, error) {
 // Do runs f in the place's namespace.
 func (p *Place) Do(f func() error) error { return netns.Do(p.NetNS, f) }
 
-// Prepare gives a socket its device, mark and buffers, has it report ICMP errors and the traffic class, and binds it.
+// Prepare gives a socket its device, mark and buffers, has it report ICMP errors, the traffic class and what it had no room for, and
+// binds it.
 // IPv4 has no don't-fragment flag for a datagram, only for a socket: with clearDF it is clear and the kernel fragments,
 // else it is set and the kernel's own idea of the path MTU is ignored. IPv6's counterpart is fragmentation at the source.
 func (p *Place) Prepare(fd int, at netip.AddrPort, clearDF bool) error {
@@ -83,6 +84,7 @@ func (p *Place) Prepare(fd int, at netip.AddrPort, clearDF bool) error {
 			{unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, dontFragment},
 		}
 	}
+	options = append(options, Option{unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1})
 	if err := Set(fd, options...); err != nil {
 		return err
 	}

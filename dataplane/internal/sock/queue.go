@@ -25,6 +25,7 @@ type Queue struct {
 	names   []Name
 	control [][ControlLen]byte
 	errs    errorQueue
+	lost    uint32 // messages refused so far
 }
 
 // NewQueue returns the end of the i-th socket, with slots of size bytes each.
@@ -77,6 +78,13 @@ func (q *Queue) Remote(i int) netip.AddrPort { return q.names[i].AddrPort(q.v6) 
 
 // Control returns the control messages of the one in a slot.
 func (q *Queue) Control(i int) []byte { return q.control[i][:q.msgs[i].Hdr.Controllen] }
+
+// Lost takes what a message says of those refused so far, and returns how many they are since it was last told.
+func (q *Queue) Lost(soFar uint32) int {
+	n := soFar - q.lost
+	q.lost = soFar
+	return int(n)
+}
 
 // Wait sleeps until there may be messages, or the sockets are closed. ICMP errors wake it too: it returns them, valid
 // until the next Wait.

@@ -88,11 +88,21 @@ type reader struct {
 	// taken is what the last swap yielded; taken[next:] has not been read yet.
 	taken []*stack.PacketBuffer
 	next  int
+	// lost is how many packets the queue had refused when last read.
+	lost uint64
 }
 
 // Read waits for the stack to send and takes what it has sent, after Close what was sent before. The queue's lock is taken once for
 // all packets that were queued together.
 func (r *reader) Read(b *packet.Batch) error {
+	err := r.read(b)
+	before := r.lost
+	r.lost = r.q.dropped.Load()
+	b.Lost = int(r.lost - before)
+	return err
+}
+
+func (r *reader) read(b *packet.Batch) error {
 	b.Reset()
 	for {
 		if r.next == len(r.taken) {

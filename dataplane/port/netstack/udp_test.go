@@ -346,12 +346,16 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 		t.Errorf("%d sent, %d refused", sent, full)
 	}
 	b := packet.NewBatch(1 << 20)
-	read := 0
+	read, lost := 0, 0
 	for read < sent {
 		if err := p.Readers()[0].Read(b); err != nil {
 			t.Fatal(err)
 		}
 		read += b.Len()
+		lost += b.Lost
+	}
+	if lost != full {
+		t.Errorf("the worker is told of %d refused, want %d", lost, full)
 	}
 	if _, err := pc.WriteTo([]byte("x"), &net.UDPAddr{IP: b4.AsSlice(), Port: 9}); err != nil {
 		t.Fatal(err)

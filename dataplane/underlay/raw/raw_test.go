@@ -141,3 +141,74 @@ func TestTooLarge(t *testing.T) {
 		t.Errorf("%v", fs[0].Drop)
 	}
 }
+
+// TestNoRoom: what the kernel has no room for is told with what came after it, to the worker whose it was.
+func TestNoRoom(t *testing.T) {
+	for _, c := range [][2]string{{"127.0.77.9", "127.0.77.10"}, {"::1", "::1"}} {
+		a := open(t, c[0], 1)
+		b, err := Open(Config{Local: netip.MustParseAddr(c[1]), Queues: 2, Buffer: 1 << 14})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := a.NewSender()
+		s.Send(frames(a, c[1], 1000, 200, 500, true))
+		for q, sent := range []int{200, 0} {
+			var rx dataplane.Rx
+			arrived, lost := 0, 0
+			for last := uint32(0); last < 200 || int(last) != sent; { // until what was sent last arrives
+				marker := frames(a, c[1], 1000+uint32(q), 1, 500, true)
+				sent = max(sent, 200) + 1
+				binary.BigEndian.PutUint32(marker[0].Data[4:], uint32(sent))
+				if s.Send(marker); marker[0].Drop != packet.None {
+					t.Fatal(marker[0].Drop)
+				}
+				if err := b.Receivers()[q].Recv(&rx); err != nil {
+					t.Fatal(err)
+				}
+				for _, tr := range rx.Trains {
+					last = binary.BigEndian.Uint32(tr.Data[4:])
+				}
+				arrived, lost = arrived+len(rx.Trains), lost+rx.Lost
+			}
+			if q == 1 {
+				sent -= 200
+			}
+			if arrived+lost != sent || (lost > 0) != (q == 0) {
+				t.Errorf("%s, worker %d: %d of %d arrived, %d had no room", c[1], q, arrived, sent, lost)
+			}
+		}
+		_, _ = a.Close(), b.Close()
+	}
+}
+
+// TestTooShortForAnSPI: what has no SPI comes to the first worker, which counts it.
+func TestTooShortForAnSPI(t *testing.T) {
+	for _, c := range [][2]string{{"127.0.77.11", "127.0.77.12"}, {"::1", "::1"}} {
+		a, b := open(t, c[0], 1), open(t, c[1], 2)
+		s := a.NewSender()
+		for n := range 5 {
+			s.Send(frames(a, c[1], 1001, 1, 8, true))
+			fs := frames(a, c[1], 1000, 1, 8, true)
+			fs[0].Data = fs[0].Data[:n]
+			s.Send(fs)
+		}
+		var rx dataplane.Rx
+		for short := 0; short < 5; {
+			if err := b.Receivers()[0].Recv(&rx); err != nil {
+				t.Fatal(err)
+			}
+			for _, tr := range rx.Trains {
+				if len(tr.Data) > 4 {
+					t.Errorf("%s: the other worker's packet", c[1])
+				}
+			}
+			short += len(rx.Trains) + rx.Malformed
+		}
+		for _, tr := range receive(t, b.Receivers()[1], 5) {
+			if len(tr.Data) != 8 {
+				t.Errorf("%s: %d bytes at the second worker", c[1], len(tr.Data))
+			}
+		}
+		_, _ = a.Close(), b.Close()
+	}
+}

@@ -46,9 +46,8 @@ func (r *receiver) take(rx *dataplane.Rx) {
 	for i := range r.q.Receive(0, slots) {
 		data, truncated := r.q.Data(i)
 		t := dataplane.Train{Data: data, Remote: withoutPort(r.q.Remote(i))}
-		if r.s.place.V6 {
-			t.TOS = trafficClass(r.q.Control(i))
-		} else if len(data) >= wire.IPv4HeaderLen { // the kernel delivers nothing else
+		r.parseControl(r.q.Control(i), &t, rx)
+		if !r.s.place.V6 && len(data) >= wire.IPv4HeaderLen { // the kernel delivers nothing else
 			t.Data, t.TOS = data[min(len(data), int(data[0]&0xf)*4):], data[1]
 		}
 		if t.Size = len(t.Data); t.Size == 0 || truncated {
@@ -69,11 +68,13 @@ func (r *receiver) report(errs []sock.Error, rx *dataplane.Rx) {
 
 func withoutPort(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), 0) }
 
-func trafficClass(c []byte) uint8 {
+// parseControl reads the traffic class, which comes so over IPv6, and what was lost from the control messages.
+func (r *receiver) parseControl(c []byte, t *dataplane.Train, rx *dataplane.Rx) {
 	for m, rest, ok := sock.NextControl(c); ok; m, rest, ok = sock.NextControl(rest) {
 		if tos, ok := m.TOS(); ok {
-			return tos
+			t.TOS = tos
+		} else if lost, ok := m.Lost(); ok {
+			rx.Lost += r.q.Lost(lost)
 		}
 	}
-	return 0
 }

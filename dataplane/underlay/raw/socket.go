@@ -73,21 +73,33 @@ func (s *Socket) open() (err error) {
 	return err
 }
 
-// spiFilter lets through packets whose SPI modulo n is i. On IPv4 the socket sees the IP header, which BPF_MSH measures;
-// on IPv6 it does not. A packet that is too short to have an SPI ends the program and is discarded.
+// spiFilter lets through packets whose SPI modulo n is i, and to the first socket those that are too short to have one. On IPv4 the
+// socket sees the IP header, which BPF_MSH measures; on IPv6 it does not.
 func spiFilter(v6 bool, n, i uint32) []unix.SockFilter {
-	load := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}}
-	if !v6 {
-		load = []unix.SockFilter{
-			{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},
-			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_IND, K: 0},
+	const everything, nothing = 0xffffffff, 0
+	short := uint32(nothing)
+	if i == 0 {
+		short = everything
+	}
+	measure := []unix.SockFilter{
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN},
+		{Code: unix.BPF_ALU | unix.BPF_SUB | unix.BPF_X},
+	}
+	if v6 {
+		measure = []unix.SockFilter{
+			{Code: unix.BPF_LDX | unix.BPF_W | unix.BPF_IMM, K: 0},
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN},
 		}
 	}
-	return append(load,
+	return append(measure,
+		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, Jt: 1, K: 4},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: short},
+		unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_IND, K: 0},
 		unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_MOD | unix.BPF_K, K: n},
 		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: i},
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: everything},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: nothing})
 }
 
 // socket makes one socket. The filter is there before the socket is bound, so that nothing comes past it.

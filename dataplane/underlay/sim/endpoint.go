@@ -29,6 +29,7 @@ type queue struct {
 	in     []*datagram
 	errs   []dataplane.PathError
 	inHand []*datagram
+	lost   int // for want of room, since the last Recv
 }
 
 func newEndpoint(n *Network, local netip.AddrPort, queues int) *Endpoint {
@@ -95,6 +96,7 @@ func (e *Endpoint) push(d *datagram) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.in) >= q.limit {
+		q.lost++
 		return false
 	}
 	q.in = append(q.in, d)
@@ -150,6 +152,7 @@ func (q *queue) take(rx *dataplane.Rx) bool {
 	}
 	rx.Errors = append(rx.Errors, q.errs...)
 	q.errs = nil
+	rx.Lost, q.lost = q.lost, 0
 	if len(q.in) > 0 {
 		q.wake()
 	}

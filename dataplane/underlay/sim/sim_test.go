@@ -143,8 +143,11 @@ func TestMTUAndCutAndFull(t *testing.T) {
 	n.Cut(addrB.Addr(), addrA.Addr(), false)
 	n.Set(addrA.Addr(), addrB.Addr(), Faults{})
 	a.NewSender().Send(numbered(a, addrB, 9))
-	if got, _ := arrived(b); len(got) != 5 || n.Stats().Full != 4 {
-		t.Errorf("%d arrived at a queue of 5", len(got))
+	for _, lost := range []int{4, 0} {
+		if err := b.Receivers()[0].Recv(&rx); err != nil || len(rx.Trains) != 5 || rx.Lost != lost || n.Stats().Full != 4 {
+			t.Errorf("%v, %d arrived at a queue of 5, %d had no room, want %d", err, len(rx.Trains), rx.Lost, lost)
+		}
+		a.NewSender().Send(numbered(a, addrB, 5))
 	}
 }
 

@@ -84,7 +84,7 @@ func (r *receiver) train(i int, rx *dataplane.Rx) int {
 		return n
 	}
 	t := dataplane.Train{Data: data, Size: n, Remote: r.q.Remote(i)}
-	parseControl(r.q.Control(i), &t)
+	r.parseControl(r.q.Control(i), &t, rx)
 	if r.swallow(&t); len(t.Data) > 0 {
 		rx.Trains = append(rx.Trains, t)
 	}
@@ -100,8 +100,8 @@ func (r *receiver) swallow(t *dataplane.Train) {
 	t.Size = min(t.Size, len(t.Data))
 }
 
-// parseControl reads segment size and TOS from the control messages.
-func parseControl(c []byte, t *dataplane.Train) {
+// parseControl reads segment size, TOS and what was lost from the control messages.
+func (r *receiver) parseControl(c []byte, t *dataplane.Train, rx *dataplane.Rx) {
 	for m, rest, ok := sock.NextControl(c); ok; m, rest, ok = sock.NextControl(rest) {
 		if tos, ok := m.TOS(); ok {
 			t.TOS = tos
@@ -109,6 +109,8 @@ func parseControl(c []byte, t *dataplane.Train) {
 			if gso := int(binary.NativeEndian.Uint16(m.Data)); gso > 0 && gso < t.Size {
 				t.Size = gso
 			}
+		} else if lost, ok := m.Lost(); ok {
+			rx.Lost += r.q.Lost(lost)
 		}
 	}
 }

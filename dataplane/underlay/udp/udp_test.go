@@ -202,6 +202,37 @@ func TestMalformedDatagramsAreCounted(t *testing.T) {
 	}
 }
 
+// TestNoRoom: what the kernel has no room for is told with what came after it.
+func TestNoRoom(t *testing.T) {
+	for _, local := range []netip.AddrPort{local4, local6} {
+		a, b := open(t, Config{Local: local, lacks: lacks{gso: true}}), open(t, Config{Local: local, Buffer: 1 << 14})
+		p := &dataplane.Path{Underlay: a, Remote: b.Local()}
+		s, sent := a.NewSender(), 200
+		s.Send(espFrames(p, 1000, sent, 500))
+		var rx dataplane.Rx
+		arrived, lost := 0, 0
+		for last := 0; last != sent; { // until what was sent last arrives
+			marker := espFrames(p, 1000, 1, 500)
+			sent++
+			binary.BigEndian.PutUint32(marker[0].Data[4:], uint32(sent))
+			if s.Send(marker); marker[0].Drop != packet.None {
+				t.Fatal(marker[0].Drop)
+			}
+			if err := b.Receivers()[0].Recv(&rx); err != nil {
+				t.Fatal(err)
+			}
+			for _, tr := range rx.Trains {
+				last = int(binary.BigEndian.Uint32(tr.Data[4:]))
+				arrived += tr.Count()
+			}
+			lost += rx.Lost
+		}
+		if arrived+lost != sent || lost == 0 {
+			t.Errorf("%v: %d of %d arrived, %d had no room", local, arrived, sent, lost)
+		}
+	}
+}
+
 // TestRefusedPeerCostsNobodyElse: the ICMP error that one peer's closed port earns is reported by the next system call; it
 // must not cost the frames that call sends.
 func TestRefusedPeerCostsNobodyElse(t *testing.T) {
