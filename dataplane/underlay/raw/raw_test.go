@@ -193,6 +193,7 @@ func TestTooShortForAnSPI(t *testing.T) {
 			s.Send(fs)
 		}
 		var rx dataplane.Rx
+		stop := time.AfterFunc(patience, func() { _ = b.Close() })
 		for short := 0; short < 5; {
 			if err := b.Receivers()[0].Recv(&rx); err != nil {
 				t.Fatal(err)
@@ -204,6 +205,7 @@ func TestTooShortForAnSPI(t *testing.T) {
 			}
 			short += len(rx.Trains) + rx.Malformed
 		}
+		stop.Stop()
 		for _, tr := range receive(t, b.Receivers()[1], 5) {
 			if len(tr.Data) != 8 {
 				t.Errorf("%s: %d bytes at the second worker", c[1], len(tr.Data))
