@@ -36,7 +36,8 @@
 // The window is 1. Repetitions are recognised by their octets, so that answering them costs no cryptography. Where both sides
 // initiate at once, the IKE SA with the lowest nonce is deleted by its initiator once the other one has its children, as RFC 7296
 // section 2.8.1 does with child SAs. A new child with the name of one in another IKE SA takes its place as if it rekeyed it: so
-// reauthentication loses no packets. What both sides make at once works twice, until it is at rest and that with the lower
+// reauthentication loses no packets, and is what is done in place of rekeying with a peer that answers NO_ADDITIONAL_SAS to that.
+// An authentication that was not repeated in the time told ends its IKE SA, on either side. What both sides make at once works twice, until it is at rest and that with the lower
 // SPIs gives way. INVALID_IKE_SPI and INVALID_SPI are neither sent nor believed: liveness is checked by DPD.
 //
 // Nothing is sent for an IKE SA that its receiver may not know yet, or no more, so that on a network that loses nothing nothing

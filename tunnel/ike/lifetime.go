@@ -122,6 +122,20 @@ func (sa *ikeSA) reauthenticate() {
 	}
 }
 
+// startOver makes another IKE SA with the same children where the peer rekeys nothing, as those do that have no CREATE_CHILD_SA (RFC 7296
+// sections 1.3 and 4), and says whether it can.
+func (sa *ikeSA) startOver() bool {
+	if sa.peer.cfg.template() || !sa.alive() || len(sa.liveChildren()) == 0 {
+		return false
+	}
+	if !slices.ContainsFunc(sa.peer.sas, func(o *ikeSA) bool { return o.hs != nil && o.hs.reauth != nil && o.hs.reauth.successor() == sa }) {
+		sa.log(slog.LevelInfo, nil, "the peer makes no other SAs in this IKE SA")
+		sa.e.timers.stop(&sa.life.reauth)
+		sa.reauthenticate()
+	}
+	return true
+}
+
 func (sa *ikeSA) hasChild(name string) bool { return slices.Contains(sa.liveChildren(), name) }
 
 func (sa *ikeSA) liveChildren() []string {

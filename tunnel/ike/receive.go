@@ -207,9 +207,7 @@ func (sa *ikeSA) receiveResponse(path Path, h message.Header, datagram []byte) {
 	sa.heard(path)
 	payloads, err := message.ParsePayloads(first, content)
 	if err != nil {
-		// The peer did what was asked, and what that was cannot be known (RFC 7296 section 2.21.3).
-		sa.log(slog.LevelWarn, err, "the answer to an %v request cannot be understood", h.Exchange)
-		sa.become(dead, err)
+		sa.misunderstood(h.Exchange, err)
 		return
 	}
 	if h.Exchange == message.IKEIntermediate {
@@ -218,6 +216,20 @@ func (sa *ikeSA) receiveResponse(path Path, h message.Header, datagram []byte) {
 	if r := sa.answered(); r != nil {
 		r.done(sa, payloads)
 	}
+}
+
+// misunderstood ends an IKE SA in which an authentic answer cannot be understood. The peer did what was asked, and what that was cannot
+// be known: it is told, so that both start over (RFC 7296 section 2.21.3).
+func (sa *ikeSA) misunderstood(exchange message.ExchangeType, err error) {
+	sa.log(slog.LevelWarn, err, "the answer to an %v request cannot be understood", exchange)
+	if r := sa.answered(); r != nil {
+		r.lost(sa, err)
+	}
+	if sa.state == established || sa.state == authenticating && exchange == message.IKEAuth {
+		sa.become(deleting, err)
+		return
+	}
+	sa.become(dead, err)
 }
 
 // heard takes note of an authentic message that is no repetition.

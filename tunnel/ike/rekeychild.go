@@ -131,6 +131,7 @@ func (r *rekeyChild) refused(sa *ikeSA, o *offer, n *message.Notify) {
 		sa.peer.initiate(r.old.cfg.Name)
 	case n.Type == message.TemporaryFailure && r.old.theirs == nil && r.old.live():
 		r.old.rekeyLater(temporaryRetry)
+	case n.Type == message.NoAdditionalSAs && r.old.theirs == nil && r.old.live() && sa.startOver():
 	default:
 		if n.Type != message.TemporaryFailure && n.Type != message.ChildSANotFound {
 			sa.log(slog.LevelWarn, refusedChild(o, n), "rekeying child %q failed", r.old.is.Name)
@@ -152,6 +153,8 @@ func (sa *ikeSA) handleRekeyChild(rekey *message.Notify, nonce []byte, payloads 
 		return reply{payloads: []message.Payload{message.NotifySPI(message.ChildSANotFound, message.ProtocolESP, spi)}}
 	case !old.live() || old.theirs != nil:
 		return replyNotify(message.TemporaryFailure) // it is being closed (section 2.25.1)
+	case len(sa.children) >= maxChildren:
+		return replyNotify(message.NoAdditionalSAs) // the peer rekeys on and on, and deletes nothing
 	}
 	a, ref := sa.respondChild(old.cfg, payloads, false, crypto.Nonces{Initiator: nonce})
 	if ref != nil {

@@ -180,6 +180,9 @@ func (r *rekeyIKE) refused(sa *ikeSA, n *message.Notify) {
 		sa.rekeyLater(temporaryRetry)
 		return
 	}
+	if n.Type == message.NoAdditionalSAs && sa.swap.theirs == nil && sa.startOver() {
+		return
+	}
 	if n.Type != message.TemporaryFailure {
 		sa.log(slog.LevelWarn, &RefusedError{Notify: n.Type, Offered: sa.peer.cfg.Proposals.String()}, "rekeying the IKE SA failed")
 	}
