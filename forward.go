@@ -138,7 +138,7 @@ func (f *Forward) start() {
 	})
 }
 
-// Forward forwards beside what is configured. It waits for an engine that is being started, until ctx ends, which has no
+// Forward forwards beside what is configured. It waits for an engine that is being started, as DialContext does; that ctx ends has no
 // effect later. What is wrong with cfg is ConfigErrors; its keys are as in a file.
 func (e *Engine) Forward(ctx context.Context, cfg ForwardConfig) (*Forward, error) {
 	s, err := e.running(ctx)

@@ -21,10 +21,8 @@ var ErrForwardEnded = errors.New("the engine has ended the forward")
 func (e *Engine) controlForward(w http.ResponseWriter, r *http.Request) {
 	cfg, err := forwardOf(r.URL.Query())
 	if err == nil {
-		ctx, cancel := context.WithTimeout(r.Context(), listenWait)
-		defer cancel()
 		var f *Forward
-		if f, err = e.Forward(ctx, cfg); err == nil {
+		if f, err = e.Forward(r.Context(), cfg); err == nil {
 			defer f.Close()
 			writeJSON(w, http.StatusOK, f.Status())
 			if http.NewResponseController(w).Flush() != nil {

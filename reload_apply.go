@@ -23,6 +23,9 @@ import (
 // stay, and one that was removed by it stays away, unless its configuration changes. An engine that does not run takes the
 // configuration for its next start, whatever differs. The caller must not change cfg any more.
 func (e *Engine) Apply(cfg *Config) error {
+	if cfg == nil {
+		return fmt.Errorf("apply configuration: %w", errNoConfig)
+	}
 	if err := cfg.Validate(); err != nil {
 		return err
 	}

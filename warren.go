@@ -38,13 +38,21 @@ type Engine struct {
 	site *site
 	// up is closed when the site is up, and replaced when it has gone.
 	up chan struct{}
+	// failed is what the last Run ended with.
+	failed error
 }
 
 // Option changes how an engine is made.
 type Option func(*Engine)
 
-// WithLogger makes the engine log there; without it the engine is silent.
-func WithLogger(l *slog.Logger) Option { return func(e *Engine) { e.log = l } }
+// WithLogger makes the engine log there; without it, or with nil, the engine is silent.
+func WithLogger(l *slog.Logger) Option {
+	return func(e *Engine) {
+		if l != nil {
+			e.log = l
+		}
+	}
+}
 
 // Network makes underlays: what carries sealed packets in place of the system's sockets.
 type Network interface {
@@ -62,15 +70,23 @@ func WithCapture(w *capture.Writer) Option { return func(e *Engine) { e.tap = w 
 // ErrNotUp says that the engine is not running.
 var ErrNotUp = errors.New("engine is not running")
 
+// errNoConfig says that there is nil in the place of a configuration.
+var errNoConfig = errors.New("the configuration is nil")
+
 // New checks the configuration and returns an engine that has not been started. The configuration is not changed, and the
 // caller must not change it any more.
 func New(cfg *Config, options ...Option) (*Engine, error) {
+	if cfg == nil {
+		return nil, fmt.Errorf("make engine: %w", errNoConfig)
+	}
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	e := &Engine{cfg: cfg.withDefaults(), log: slog.New(slog.DiscardHandler), up: make(chan struct{})}
 	for _, o := range options {
-		o(e)
+		if o != nil {
+			o(e)
+		}
 	}
 	return e, nil
 }
@@ -89,7 +105,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.log.Info("engine is up", "tunnels", len(s.tunnels), "vrfs", len(s.vrfs))
 	err = s.run(ctx)
 	e.mu.Lock()
-	e.site, e.up = nil, make(chan struct{})
+	e.site, e.up, e.failed = nil, make(chan struct{}), err
 	e.mu.Unlock()
 	s.release()
 	close(s.left)
@@ -101,10 +117,14 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) start() (*site, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.site != nil {
+	switch {
+	case e.cfg == nil:
+		return nil, errors.New("run engine: it was not made by New")
+	case e.site != nil:
 		return nil, errors.New("run engine: it is running already")
 	}
 	s, err := build(e)
+	e.failed = err
 	if e.inherited != nil {
 		e.inherited.Close()
 		e.inherited = nil
@@ -118,8 +138,16 @@ func (e *Engine) start() (*site, error) {
 	return s, nil
 }
 
-// running returns the site, waiting for it to come up.
+// startWait is how long those who need a running engine wait for one that is just being started.
+const startWait = 5 * time.Second
+
+// errNoStart is why that wait ends.
+var errNoStart = fmt.Errorf("nobody has called Run, or it has returned, and %v have passed", startWait)
+
+// running returns the site, waiting for it to come up, but not for one that nobody starts.
 func (e *Engine) running(ctx context.Context) (*site, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startWait, errNoStart)
+	defer cancel()
 	for {
 		e.mu.Lock()
 		s, up := e.site, e.up
@@ -130,17 +158,24 @@ func (e *Engine) running(ctx context.Context) (*site, error) {
 		select {
 		case <-up:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrNotUp, context.Cause(ctx))
+			return nil, e.notUp(context.Cause(ctx))
 		}
 	}
 }
 
-// listenWait is how long Listen and ListenPacket wait for an engine that is just being started.
-const listenWait = 5 * time.Second
+// notUp is ErrNotUp with what the last Run returned, or else with why nobody waits any more.
+func (e *Engine) notUp(cause error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.failed != nil {
+		return fmt.Errorf("%w: Run returned: %w", ErrNotUp, e.failed)
+	}
+	return fmt.Errorf("%w: %w", ErrNotUp, cause)
+}
 
 // DialContext connects to an address behind the tunnels through the engine's own stack: the one of the vrf that has a
-// netstack port. network is tcp, tcp4, tcp6, udp, udp4 or udp6; the address is numeric. It waits for an engine that is
-// being started.
+// netstack port. network is tcp, tcp4, tcp6, udp, udp4 or udp6; the address is numeric. Like all that need the stack it waits for an
+// engine that is being started, 5 s at most; then the error is ErrNotUp, with what Run returned if that was an error.
 func (e *Engine) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	st, err := e.stack(ctx)
 	if err != nil {
@@ -151,9 +186,7 @@ func (e *Engine) DialContext(ctx context.Context, network, address string) (net.
 
 // Listen listens on an address of the engine's own stack, for tcp, tcp4 or tcp6.
 func (e *Engine) Listen(network, address string) (net.Listener, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), listenWait)
-	defer cancel()
-	st, err := e.stack(ctx)
+	st, err := e.stack(context.Background())
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s %s: %w", network, address, err)
 	}
@@ -162,9 +195,7 @@ func (e *Engine) Listen(network, address string) (net.Listener, error) {
 
 // ListenPacket listens on an address of the engine's own stack, for udp, udp4 or udp6.
 func (e *Engine) ListenPacket(network, address string) (net.PacketConn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), listenWait)
-	defer cancel()
-	st, err := e.stack(ctx)
+	st, err := e.stack(context.Background())
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s %s: %w", network, address, err)
 	}
