@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The control socket speaks HTTP with JSON bodies over a Unix socket, so that curl can talk to it as well as the program:
@@ -56,36 +58,6 @@ func (e *Engine) ServeControl(ctx context.Context, ln net.Listener) error {
 		return nil
 	}
 	return fmt.Errorf("serve control socket: %w", err)
-}
-
-// ListenControl makes the Unix socket at path, for its owner alone. A socket that nobody listens on any more, as kill -9
-// leaves it, is replaced; one that another process listens on is an error.
-func ListenControl(ctx context.Context, path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("make folder of control socket: %w", err)
-	}
-	dialer := net.Dialer{Timeout: time.Second}
-	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("control socket %s is in use by another warren; give this one a socket of its own with control: {socket: PATH}", path)
-	}
-	if st, err := os.Lstat(path); err == nil {
-		if st.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("control socket %s: there is a file of that name that is no socket", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("remove stale control socket: %w", err)
-		}
-	}
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		_ = ln.Close()
-		return nil, fmt.Errorf("protect control socket: %w", err)
-	}
-	return ln, nil
 }
 
 func (e *Engine) controlHandler(c *controlServer) http.Handler {
@@ -203,7 +175,7 @@ func (c *Client) ask(ctx context.Context, method, path string, into any) error {
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("read engine's answer: %w", err)
+		return c.explain(err)
 	}
 	return nil
 }
@@ -223,14 +195,23 @@ func (c *Client) send(through *http.Client, req *http.Request) (*http.Response, 
 
 // explain says what it means that an engine could not be asked.
 func (c *Client) explain(err error) error {
+	var asked *url.Error
+	if errors.As(err, &asked) { // what it was asked for is nothing to the user
+		err = asked.Err
+	}
 	var op *net.OpError
+	var network net.Error
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("control socket %s belongs to another user: %w", c.path, os.ErrPermission)
 	case errors.As(err, &op) && op.Op == "dial":
 		return fmt.Errorf("%w on %s: start one with `warren run FILE`, or name its socket with --socket", ErrNotRunning, c.path)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return fmt.Errorf("the engine on %s went away before it had answered: %w", c.path, err)
+	case errors.As(err, &network) && network.Timeout():
+		return fmt.Errorf("the engine on %s has not answered within %v: %w", c.path, c.http.Timeout, context.DeadlineExceeded)
 	}
-	return fmt.Errorf("ask engine: %w", err)
+	return fmt.Errorf("ask engine on %s: %w", c.path, err)
 }
 
 // refusal is what the engine said why not.

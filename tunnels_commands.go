@@ -62,6 +62,8 @@ func (e *Engine) negotiate(ctx context.Context, what, name, child string) error 
 			return nil
 		case t.client != "":
 			return fmt.Errorf("%s tunnel %q: it is a client's; name the tunnel that it came by", what, name)
+		case slices.Contains(t.whyDead(), takenDown):
+			return fmt.Errorf("%s tunnel %q: it was taken down, and its keys, which are given by hand, stay away until the engine is run again", what, name)
 		default:
 			return fmt.Errorf("%s tunnel %q: its keys are given by hand", what, name)
 		}

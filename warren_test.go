@@ -266,8 +266,14 @@ func TestDownFailsClosed(t *testing.T) {
 	if err := a.Down(t.Context(), "nobody", ""); err == nil {
 		t.Error("took down a tunnel that is not there")
 	}
+	if err := a.Up(t.Context(), "peer", ""); err == nil || !strings.HasSuffix(err.Error(), "its keys are given by hand") {
+		t.Errorf("up: %v", err)
+	}
 	if err := a.Down(t.Context(), "peer", ""); err != nil {
 		t.Fatal(err)
+	}
+	if err := a.Up(t.Context(), "peer", ""); err == nil || !strings.Contains(err.Error(), "until the engine is run again") {
+		t.Errorf("up after down: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

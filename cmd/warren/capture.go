@@ -32,7 +32,6 @@ the capture: what is missing in it is counted. The clear side shows what the tun
   warren capture b --side clear | tcpdump -nr -
   warren capture b | wireshark -k -i -
   warren capture b --side sealed -c 100 -w sealed.pcapng`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains([]string{"clear", "sealed", "both"}, cfg.Side) {
 				return usageError{fmt.Errorf("--side %s: there are clear, sealed and both", cfg.Side)}
@@ -53,7 +52,7 @@ the capture: what is missing in it is counted. The clear side shows what the tun
 }
 
 func runCapture(cmd *cobra.Command, c *warren.Client, cfg warren.CaptureConfig, file string) error {
-	out := &captureOutput{to: cmd.OutOrStdout(), name: file}
+	out := &captureOutput{to: standardOutput(cmd), name: file}
 	if file == "-" && isTerminal(out.to) {
 		return usageError{errors.New("a capture is not for terminals: name a file with -w FILE, or send it on with | tcpdump -nr -")}
 	}
@@ -75,6 +74,14 @@ func runCapture(cmd *cobra.Command, c *warren.Client, cfg warren.CaptureConfig, 
 		fmt.Fprintf(cmd.ErrOrStderr(), "warren: %d packets captured, %d missing; %s\n", report.Written, report.Dropped, report.Why)
 	}
 	return err
+}
+
+// standardOutput is the file itself: terminals and pipes are asked what they are.
+func standardOutput(cmd *cobra.Command) io.Writer {
+	if o, ok := cmd.OutOrStdout().(*output); ok {
+		return o.to
+	}
+	return cmd.OutOrStdout()
 }
 
 // captureOutput is where a capture goes.

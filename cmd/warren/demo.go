@@ -23,7 +23,6 @@ func newDemo() *cobra.Command {
 TCP/IP stack of its own. The tunnels are ESP, keyed by IKEv2, and WireGuard; BGP inside them tells who is where, and BFD who
 is no longer. The demo moves TCP through them, spreads flows over an ESP and a WireGuard tunnel, lets a gateway die without a
 word, and shows how long that hurt. It succeeds only if all of it did.`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), demoLimit)
 			defer cancel()

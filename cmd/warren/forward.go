@@ -22,7 +22,6 @@ Otherwise the engine listens on its host, and connects to TO through the stack a
 		Example: `  warren forward 127.0.0.1:8080 10.1.0.5:80                    what is behind the tunnel, at hand here
   warren forward 10.9.0.7:22 127.0.0.1:22                      what is here, for those behind the tunnel
   warren forward --protocol udp 127.0.0.1:5353 10.1.0.1:53`,
-		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if cfg.Listen, err = netip.ParseAddrPort(args[0]); err != nil {

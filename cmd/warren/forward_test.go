@@ -124,7 +124,7 @@ func TestForwardCommandRefuses(t *testing.T) {
 		status int
 		want   string
 	}{
-		{[]string{"127.0.0.1:0"}, 2, "accepts 2 arg(s)"},
+		{[]string{"127.0.0.1:0"}, 2, "forward: TO is missing"},
 		{[]string{"8080", "10.1.0.1:80"}, 2, `"8080" is no address with a port`},
 		{[]string{"127.0.0.1:0", "example.org:80"}, 1, "does not resolve names"},
 		{[]string{"192.0.2.77:80", "10.1.0.1:80"}, 1, "192.0.2.77:80"},

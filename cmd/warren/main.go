@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,9 +26,13 @@ func main() {
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	out := &output{to: stdout}
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("write standard output: %w", out.err)
+	}
 	if err == nil {
 		return 0
 	}
@@ -42,6 +47,22 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	return 1
+}
+
+// output is standard output. It remembers what could not be written, so that printing needs not look each time: half a table is no
+// success.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // exitStatus ends the program with a status after the command has said itself what was wrong.
@@ -61,8 +82,10 @@ privilege. Try "warren demo" first: three sites in one process.`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
@@ -74,21 +97,40 @@ privilege. Try "warren demo" first: three sites in one process.`,
 	root.AddCommand(newImport())
 	root.AddCommand(newKeyCommands()...)
 	for _, c := range root.Commands() {
-		c.Args = usageArgs(c.Args)
+		c.Args = arguments(c.Use)
 	}
 	return root
 }
 
-// usageArgs makes mistakes in the number of arguments usage errors.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	if check == nil {
-		check = cobra.NoArgs
-	}
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%w\nusage: %s", err, cmd.UseLine())}
-		}
+// unknownCommand sees that nothing is left which would be a command.
+func unknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
 		return nil
+	}
+	hint := ""
+	if like := root.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = fmt.Sprintf("; did you mean %s?", strings.Join(like, " or "))
+	}
+	return usageError{fmt.Errorf("there is no command %q%s (see `%s --help`)", args[0], hint, root.CommandPath())}
+}
+
+// arguments sees that there are those which a usage line names; the ones in brackets may be missing.
+func arguments(use string) cobra.PositionalArgs {
+	names := strings.Fields(use)[1:]
+	return func(cmd *cobra.Command, args []string) error {
+		var problem string
+		switch missing := names[min(len(args), len(names)):]; {
+		case len(args) > len(names):
+			problem = fmt.Sprintf("%q is more than it takes", args[len(names)])
+		case len(missing) > 0 && !strings.HasPrefix(missing[0], "["):
+			problem = strings.Join(missing, " and ") + " is missing"
+			if len(missing) > 1 {
+				problem = strings.Join(missing, " and ") + " are missing"
+			}
+		default:
+			return nil
+		}
+		return usageError{fmt.Errorf("%s: %s\nusage: %s", cmd.Name(), problem, cmd.UseLine())}
 	}
 }
 

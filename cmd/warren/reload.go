@@ -74,8 +74,8 @@ func newReload() *cobra.Command {
 		Use:   "reload",
 		Short: "Have the engine read its file again and change what is different",
 		Long: `reload has a running engine read its file again, as SIGHUP does. Tunnels that did not change keep their SAs and
-sessions, and so do WireGuard's of which the endpoint, keepalive, allowed_ips or preshared key changed. With a mistake in the file, or a change that needs a restart, the engine goes on as before.`,
-		Args: cobra.NoArgs,
+sessions, and so do WireGuard's of which the endpoint, keepalive, allowed_ips or preshared key changed. With a mistake in the file,
+or a change that needs a restart, the engine goes on as before.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return warren.NewClient(socket).Reload(cmd.Context()) },
 	}
 	cmd.Flags().StringVar(&socket, "socket", warren.DefaultSocket(), "control socket of the engine")

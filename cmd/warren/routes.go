@@ -15,7 +15,7 @@ import (
 func newRoutes() *cobra.Command {
 	q := new(question)
 	var source string
-	cmd := q.command("routes [PREFIX|ADDRESS]", "The routes: all, or the one that covers an address and those within a prefix", cobra.MaximumNArgs(1),
+	cmd := q.command("routes [PREFIX|ADDRESS]", "The routes: all, or the one that covers an address and those within a prefix",
 		func(cmd *cobra.Command, c *warren.Client, args []string) error {
 			if source != "" && !slices.Contains(warren.RouteSources(), source) {
 				return usageError{fmt.Errorf("--source %q: want one of %s", source, strings.Join(warren.RouteSources(), ", "))}
@@ -93,7 +93,7 @@ func sources(ps []warren.PathStatus) string {
 
 func newBGP() *cobra.Command {
 	q := new(question)
-	return q.command("bgp [NEIGHBOR]", "The BGP neighbors: state, since when, prefixes, last error", cobra.MaximumNArgs(1),
+	return q.command("bgp [NEIGHBOR]", "The BGP neighbors: state, since when, prefixes, last error",
 		func(cmd *cobra.Command, c *warren.Client, args []string) error {
 			all, err := c.Neighbors(cmd.Context())
 			if err != nil {
@@ -106,7 +106,7 @@ func newBGP() *cobra.Command {
 					return n.Name != args[0] && n.Address.String() != args[0]
 				})
 				if len(one) == 0 {
-					return fmt.Errorf("there is no neighbor %q; there are: %s", args[0], strings.Join(names, ", "))
+					return noSuch("neighbor", args[0], names)
 				}
 				all = one
 			}
@@ -126,7 +126,7 @@ func printNeighbors(w io.Writer, ns []warren.NeighborStatus) {
 func newExplain() *cobra.Command {
 	q := new(question)
 	var vrf string
-	cmd := q.command("explain SOURCE DESTINATION", "The way that a packet from one address to another would go, or why it would not", cobra.ExactArgs(2),
+	cmd := q.command("explain SOURCE DESTINATION", "The way that a packet from one address to another would go, or why it would not",
 		func(cmd *cobra.Command, c *warren.Client, args []string) error {
 			all, err := c.Explain(cmd.Context(), vrf, args[0], args[1])
 			if err != nil {

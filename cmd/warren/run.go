@@ -21,7 +21,6 @@ func newRun() *cobra.Command {
 answers on the control socket, as for a new version of the program: when FILE has proved right, the other hands over its TUN devices
 and what BGP neighbors have announced, and ends. Routes stay in the kernel, and neighbors keep ours (RFC 4724). Where no engine
 answers, or it will not hand over, nothing is started.`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return run(cmd, args[0], socket, takeOver)
 		},
@@ -89,7 +88,6 @@ func newCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say whether a configuration is good, or every mistake with its line",
-		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := warren.LoadConfig(args[0])
 			if err != nil {

@@ -31,7 +31,7 @@ func sasOf(ts []warren.TunnelStatus) []tunnelSAs {
 
 func newSAs() *cobra.Command {
 	q := new(question)
-	return q.command("sas [TUNNEL]", "The IKE SAs, child SAs and WireGuard peers of the tunnels: states, suites, SPIs, selectors, traffic", cobra.MaximumNArgs(1),
+	return q.command("sas [TUNNEL]", "The IKE SAs, child SAs and WireGuard peers of the tunnels: states, suites, SPIs, selectors, traffic",
 		func(cmd *cobra.Command, c *warren.Client, args []string) error {
 			ts, err := tunnels(cmd, c, args)
 			if err != nil {

@@ -20,8 +20,8 @@ type question struct {
 	json   bool
 }
 
-func (q *question) command(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, c *warren.Client, args []string) error) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+func (q *question) command(use, short string, run func(cmd *cobra.Command, c *warren.Client, args []string) error) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, RunE: func(cmd *cobra.Command, args []string) error {
 		return run(cmd, warren.NewClient(q.socket), args)
 	}}
 	cmd.Flags().StringVar(&q.socket, "socket", warren.DefaultSocket(), "control socket of the engine")
@@ -42,7 +42,7 @@ func (q *question) show(w io.Writer, v any, table func(io.Writer)) error {
 
 func newStatus() *cobra.Command {
 	q := new(question)
-	return q.command("status", "Everything at a glance: ports, tunnels, traffic, drops", cobra.NoArgs,
+	return q.command("status", "Everything at a glance: ports, tunnels, traffic, drops",
 		func(cmd *cobra.Command, c *warren.Client, _ []string) error {
 			s, err := c.Status(cmd.Context())
 			if err != nil {
@@ -54,7 +54,7 @@ func newStatus() *cobra.Command {
 
 func newTunnels() *cobra.Command {
 	q := new(question)
-	return q.command("tunnels [NAME]", "The tunnels: peers, MTU, traffic", cobra.MaximumNArgs(1),
+	return q.command("tunnels [NAME]", "The tunnels: peers, MTU, traffic",
 		func(cmd *cobra.Command, c *warren.Client, args []string) error {
 			ts, err := tunnels(cmd, c, args)
 			if err != nil {
@@ -66,7 +66,7 @@ func newTunnels() *cobra.Command {
 
 func newDrops() *cobra.Command {
 	q := new(question)
-	return q.command("drops [TUNNEL]", "Packets that went no further, by reason, tunnel and worker", cobra.MaximumNArgs(1),
+	return q.command("drops [TUNNEL]", "Packets that went no further, by reason, tunnel and worker",
 		func(cmd *cobra.Command, c *warren.Client, args []string) error {
 			s, err := c.Status(cmd.Context())
 			if err != nil {
@@ -122,7 +122,15 @@ func named(s *warren.Status, args []string) ([]warren.TunnelStatus, error) {
 		}
 		names = append(names, t.Name)
 	}
-	return nil, fmt.Errorf("there is no tunnel %q; there are: %s", args[0], strings.Join(names, " "))
+	return nil, noSuch("tunnel", args[0], names)
+}
+
+// noSuch says that a name is nobody's, and what names there are.
+func noSuch(kind, name string, names []string) error {
+	if len(names) == 0 {
+		return fmt.Errorf("there is no %s %q, and no other", kind, name)
+	}
+	return fmt.Errorf("there is no %s %q; there are: %s", kind, name, strings.Join(names, ", "))
 }
 
 func printStatus(w io.Writer, s *warren.Status) {

@@ -8,9 +8,9 @@ import (
 
 // newTunnelCommands are up, down and rekey.
 func newTunnelCommands() []*cobra.Command {
-	one := func(what, short string) *cobra.Command {
+	one := func(what, short, long string) *cobra.Command {
 		var socket, child string
-		cmd := &cobra.Command{Use: what + " TUNNEL", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		cmd := &cobra.Command{Use: what + " TUNNEL", Short: short, Long: long, RunE: func(cmd *cobra.Command, args []string) error {
 			return warren.NewClient(socket).Tunnel(cmd.Context(), what, args[0], child)
 		}}
 		cmd.Flags().StringVar(&socket, "socket", warren.DefaultSocket(), "control socket of the engine")
@@ -18,8 +18,9 @@ func newTunnelCommands() []*cobra.Command {
 		return cmd
 	}
 	return []*cobra.Command{
-		one("up", "Bring up a tunnel whose keys are negotiated"),
-		one("down", "End a tunnel's SAs"),
-		one("rekey", "Make new keys for a tunnel's IKE SA, or for a child"),
+		one("up", "Bring up a tunnel whose keys are negotiated", ""),
+		one("down", "End a tunnel's SAs", `down ends a tunnel's SAs. The tunnel comes back as it is configured: by the peer, by a packet, or by up. Keys given by hand stay
+away until the engine is run again. Who wants a tunnel away for good takes it out of the file, and reloads.`),
+		one("rekey", "Make new keys for a tunnel's IKE SA, or for a child", ""),
 	}
 }

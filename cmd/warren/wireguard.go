@@ -12,7 +12,7 @@ import (
 // newKeyCommands are genkey, pubkey and genpsk, as wg(8) has them.
 func newKeyCommands() []*cobra.Command {
 	generate := func(use, short string, make func() (string, error)) *cobra.Command {
-		return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		return &cobra.Command{Use: use, Short: short, RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := make()
 			if err != nil {
 				return err
@@ -28,7 +28,6 @@ func newKeyCommands() []*cobra.Command {
 			Use:     "pubkey",
 			Short:   "Print the public key of the private key on standard input",
 			Example: "  warren genkey | tee private.key | warren pubkey > public.key",
-			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 1<<10))
 				if err != nil {
@@ -49,7 +48,6 @@ func newImport() *cobra.Command {
 	return &cobra.Command{
 		Use:   "import FILE.conf",
 		Short: "Print the YAML for a wg-quick file, its keys included",
-		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			yaml, warnings, err := warren.ImportQuick(args[0])
 			if err != nil {
