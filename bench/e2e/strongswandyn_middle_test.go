@@ -26,6 +26,7 @@ type middle struct {
 	nat          bool
 	outside      netip.Addr // the address that a has behind the NAT
 	cut          atomic.Bool
+	doorman      atomic.Pointer[doorman] // on the way from b; nil for none
 	fromA, fromB line
 
 	mu     sync.Mutex
@@ -239,11 +240,14 @@ func (m *middle) inward(c *net.UDPConn, key mapping) {
 		if m.cut.Load() {
 			continue
 		}
-		m.fromB.carry(buf[:n], func(data []byte) {
+		send := func(data []byte) {
 			if in := m.inner[from.Port()]; in != nil {
 				_, _ = in.WriteToUDPAddrPort(data, netip.AddrPortFrom(m.a, key.a))
 			}
-		})
+		}
+		if g := m.doorman.Load(); g == nil || !g.keeps(buf[:n], send) {
+			m.fromB.carry(buf[:n], send)
+		}
 	}
 }
 
