@@ -33,7 +33,7 @@ type Config struct {
 	Workers int
 	Log     LogConfig
 	Control ControlConfig
-	// Warnings are what the reader of the configuration should know although it is right.
+	// Warnings are what the reader of a valid configuration should know about it.
 	Warnings []ConfigWarning
 }
 
@@ -64,7 +64,7 @@ type UnderlayConfig struct {
 	NetNS  string
 }
 
-// NoIKEPort as UnderlayConfig.IKEPort has key exchange begin on the port of ESP in UDP.
+// NoIKEPort as UnderlayConfig.IKEPort: key exchange begins on UDPPort, where ESP in UDP is.
 const NoIKEPort = -1
 
 // VRFConfig is one routing domain.
@@ -97,8 +97,8 @@ type TUNConfig struct {
 	NetNS string
 	// MTU in bytes; 0 for the least inner MTU of the vrf's tunnels.
 	MTU int
-	// Addresses are the kernel's, with the length of their networks, which are routed to the device. Of a tunnel's own port they are
-	// one end of the link that the tunnel is, and the rest of the network is at its other end.
+	// Addresses are those that the kernel gives the device; their networks are routed to it. On a tunnel's own port the rest of each
+	// network lies at the tunnel's other end.
 	Addresses []netip.Prefix
 	// Queues is how many workers read from it; 0 for Config.Workers.
 	Queues int
@@ -189,9 +189,8 @@ const (
 
 // IPsecConfig is an ESP tunnel's.
 type IPsecConfig struct {
-	// Remote is the peer's address. RemotePort is its port where ESP is in UDP and keys are given by hand, 4500 unless set, and with IKE
-	// the one to begin with, 500 unless set.
-	// RemoteAny takes any peer with the right identity, which IKE then negotiates with; Remote is not set.
+	// Remote is the peer's address. RemotePort is its port: with keys given by hand that of ESP in UDP, 4500 unless set; with IKE the
+	// one to begin with, 500 unless set. RemoteAny, without Remote, takes any peer with the right identity, by IKE.
 	Remote     netip.Addr
 	RemoteAny  bool
 	RemotePort uint16

@@ -8,7 +8,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane"
 )
 
-// Validate says everything that is wrong with a configuration, as ConfigErrors. It changes nothing.
+// Validate returns all mistakes of a configuration, as ConfigErrors. It changes nothing.
 func (c *Config) Validate() error { return c.check().err() }
 
 // err returns the mistakes as ConfigErrors, nil if there are none.

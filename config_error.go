@@ -108,7 +108,7 @@ func (es ConfigErrors) tidy() ConfigErrors {
 	return out
 }
 
-// ConfigWarning is what one should know of a configuration that is right.
+// ConfigWarning is what one should know about a valid configuration.
 type ConfigWarning struct {
 	// File, Line and Column say where; Line is 0 for a configuration made in Go.
 	File         string

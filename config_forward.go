@@ -24,9 +24,9 @@ type ForwardConfig struct {
 	// VRF is the one whose stack it is; the one that has the address, or the only one with a stack, if empty.
 	VRF string
 	// MaxConnections bounds the connections that are open at a time; 0 for DefaultMaxConnections. One more TCP connection is
-	// refused. Of UDP the datagrams of one source are a connection, and one more ends that which was silent longest.
+	// refused. The datagrams of one UDP source count as a connection, and one more ends the one that was silent longest.
 	MaxConnections int
-	// IdleTimeout is how long a source of UDP may be silent, and nothing be sent to it, before it is forgotten; 0 for
+	// IdleTimeout is how long nothing may pass from or to a UDP source before it is forgotten; 0 for
 	// DefaultIdleTimeout. TCP has none.
 	IdleTimeout time.Duration
 }

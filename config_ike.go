@@ -24,9 +24,9 @@ type IKEEngineConfig struct {
 
 // IKEConfig keys an ESP tunnel by IKEv2 (RFC 7296). Times that are zero mean never.
 type IKEConfig struct {
-	// LocalID and RemoteID are identities as strongSwan writes them: an address, a name, user@name, a distinguished name. Ours is
-	// our address, or with a certificate its subject, unless set. The peer's may be anything that proves itself unless set;
-	// patterns have *.
+	// LocalID and RemoteID are identities as strongSwan writes them: an address, a name, user@name, a distinguished name. Unless
+	// set, ours is our address or our certificate's subject, and the peer's is any for which it has proof. RemoteID may be a pattern
+	// with *.
 	LocalID, RemoteID string
 	// PSK is the shared secret, as text or in strongSwan's forms 0x and 0s.
 	PSK Secret
@@ -36,8 +36,8 @@ type IKEConfig struct {
 	Proposals string
 	// RekeyTime less a random part of RandTime is when the IKE SA is rekeyed, RekeyTime+OverTime when it is given up.
 	RekeyTime, OverTime, RandTime time.Duration
-	// ReauthTime is when the peer is authenticated anew: by whom brought the tunnel up. If it was not, the IKE SA ends OverTime later,
-	// at least 30 s.
+	// ReauthTime is when the peer is authenticated anew, by the side that brought the tunnel up. If it was not, the IKE SA ends
+	// OverTime later, or 30 s later if that is more.
 	ReauthTime time.Duration
 	// DPDDelay is how long the peer may be silent before it is asked for a sign of life.
 	DPDDelay time.Duration
@@ -57,7 +57,8 @@ type AuthConfig struct {
 	// raw key that the peer knows (RFC 7670).
 	Cert, Key     string
 	Intermediates []string
-	// CA are the authorities that the peer's certificate must lead to, CRL the revocation lists that then all of them need.
+	// CA are the authorities that the peer's certificate must lead to. With any CRL, a revocation list, each certificate below one of
+	// them needs one.
 	CA, CRL []string
 	// RemoteCert are the only certificates that the peer may have, RemoteKey the raw public keys.
 	RemoteCert, RemoteKey []string
@@ -125,7 +126,7 @@ func DefaultIKEChild(name string) IKEChildConfig {
 // PoolConfig are addresses to be lent to clients.
 type PoolConfig struct {
 	Name string
-	// Addresses are networks; what a vrf's port has, and a network's own and broadcast address, is not lent.
+	// Addresses are networks. Their own and broadcast addresses, and those of the vrf's port, are not lent.
 	Addresses []netip.Prefix
 	// DNS servers that clients are told of.
 	DNS []netip.Addr

@@ -11,8 +11,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// LoadConfig reads a configuration and the files that it includes. Mistakes in it are ConfigErrors that has them all. A file whose
-// name ends in .conf is one of wg-quick(8).
+// LoadConfig reads a configuration and the files that it includes. An error has all mistakes, as ConfigErrors. A file whose name ends
+// in .conf is one of wg-quick(8).
 func LoadConfig(path string) (*Config, error) {
 	if filepath.Ext(path) == quickSuffix {
 		return loadQuick(path)

@@ -17,8 +17,9 @@ import (
 // quickSuffix is how the names of wg-quick's files end.
 const quickSuffix = ".conf"
 
-// ImportQuick reads a configuration file of wg-quick(8) and returns the configuration in YAML that means the same, secrets and
-// all, and as warnings what in the file has no effect. Mistakes in the file are ConfigErrors. A file wg0.conf makes the device wg0, as it does with wg-quick.
+// ImportQuick reads a configuration file of wg-quick(8) and returns a configuration in YAML that means the same, secrets included.
+// Warnings say what in the file has no effect; mistakes in it are ConfigErrors. A file wg0.conf makes the device wg0, as it does with
+// wg-quick.
 func ImportQuick(path string) (yaml []byte, warnings []ConfigWarning, err error) {
 	q, err := quick.Load(path)
 	if err != nil {

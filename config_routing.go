@@ -99,8 +99,8 @@ type NeighborConfig struct {
 
 // KernelConfig says what a vrf exchanges with the kernel's route table in its port's namespace.
 type KernelConfig struct {
-	// Export decides which winners become kernel routes to the port, Import which of the kernel's routes enter the rib. None
-	// without.
+	// Export decides which winners become kernel routes to the port, Import which of the kernel's routes enter the rib; nil
+	// for none.
 	Export, Import *PolicyConfig
 	// Table is the route table's number; 0 for the main one. Metric of our routes, and the number that marks them as ours; 0
 	// for the defaults of package kernel.
@@ -108,11 +108,11 @@ type KernelConfig struct {
 	Protocol      uint8
 	// Keep leaves our routes when the engine ends.
 	Keep bool
-	// PolicyRouting is a firewall mark, 0 for no such thing. With it all of the namespace goes by our routes, default routes
-	// included, as with wg-quick(8): they stand in Table, or in the table that has the mark's number, and the rules
-	// `from all lookup main suppress_prefixlength 0` and `not from all fwmark MARK lookup TABLE` lead there. The engine's own
-	// sealed packets must bear the mark, so that they do not. The default routes among those that lead into tunnels are
-	// protected too. The rules go when the engine leaves; after kill -9 they stay, and nothing leaves in the clear.
+	// PolicyRouting is a firewall mark, 0 for none. With it all traffic of the namespace follows our routes, default routes
+	// included, as with wg-quick(8): they stand in Table, or in the table that has the mark's number, and the rules `from all
+	// lookup main suppress_prefixlength 0` and `not from all fwmark MARK lookup TABLE` lead there. The engine's own sealed packets
+	// must bear the mark, so as not to follow them. Default routes into tunnels are protected too. The rules go when the engine
+	// leaves; after kill -9 they stay, and nothing leaves in the clear.
 	PolicyRouting uint32
 }
 

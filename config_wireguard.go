@@ -20,11 +20,11 @@ type WireGuardConfig struct {
 	// Interface is the name by which wg(8) finds the engine: there is a socket NAME.sock in its directory. Empty is the name of the
 	// vrf's TUN device, if that has one and the socket can be made; NoInterface is none.
 	Interface string
-	// VRF is where peers belong that come by wg(8); the only vrf there is, if empty.
+	// VRF is where peers that wg(8) adds belong; the only vrf there is, if empty.
 	VRF string
 }
 
-// NoInterface as WireGuardConfig.Interface keeps the engine from wg(8).
+// NoInterface as WireGuardConfig.Interface hides the engine from wg(8).
 const NoInterface = "no"
 
 // WireGuardPeerConfig is the peer of a WireGuard tunnel.
@@ -64,7 +64,7 @@ func (e EndpointConfig) String() string {
 	return netip.AddrPortFrom(e.Addr, e.Port).String()
 }
 
-// SourceCheck says which sources a peer may use beside those that AllowedIPs has.
+// SourceCheck says which of the source addresses that AllowedIPs admits a peer may use.
 type SourceCheck int
 
 // SourceAny is no check. SourceFeasible accepts only what the route table would send to the peer, alone or among others
@@ -74,7 +74,7 @@ const (
 	SourceFeasible
 )
 
-// DefaultWireGuardPort is where wg-quick's examples listen.
+// DefaultWireGuardPort is the port of wg-quick's examples.
 const DefaultWireGuardPort = 51820
 
 // wireGuardKeys are what a configuration has of keys and ports, each that of one device.

@@ -32,8 +32,8 @@ import (
 //
 // Only the user who runs the engine may connect (mode 0600).
 
-// ServeControl answers questions about the engine on a listener made by ListenControl, until ctx ends, or until it was asked to hand
-// over and has. It closes the listener.
+// ServeControl serves the control socket on a listener made by ListenControl, until ctx ends or the engine has handed over to another.
+// It closes the listener.
 func (e *Engine) ServeControl(ctx context.Context, ln net.Listener) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -249,7 +249,7 @@ func (c *Client) Explain(ctx context.Context, vrf, source, destination string) (
 	return es, c.get(ctx, "/v1/explain?"+q.Encode(), &es)
 }
 
-// Tunnel does to a tunnel, or with a name to one child of it, what one of up, down and rekey says.
+// Tunnel brings a tunnel up or down, or rekeys it; what is "up", "down" or "rekey". With a child's name that child alone.
 func (c *Client) Tunnel(ctx context.Context, what, tunnel, child string) error {
 	path := "/v1/tunnels/" + url.PathEscape(tunnel) + "/" + url.PathEscape(what) + "?child=" + url.QueryEscape(child)
 	return c.ask(ctx, http.MethodPost, path, new(struct{}))

@@ -11,7 +11,7 @@ import (
 	"github.com/warrenvpn/warren/routing/fib"
 )
 
-// Explain says which way a packet from one address to another takes in a vrf, or in all where that is "".
+// Explain says which way a packet from one address to another takes in a vrf, or in all of them if vrf is "".
 func (e *Engine) Explain(vrf string, source, destination netip.Addr) ([]Explanation, error) {
 	e.mu.Lock()
 	s := e.site

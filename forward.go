@@ -15,8 +15,8 @@ import (
 
 // Forward carries connections between the host and what lies behind the tunnels, until it is closed or its engine stops.
 //
-// One goroutine accepts; each TCP connection has two, one for each direction, and each UDP flow two. All end with Close. No
-// packet passes here but in the engine's workers: this is an application on both the host's and the engine's stack.
+// One goroutine accepts; each TCP connection has two, one for each direction, and each UDP flow two. All end with Close. This
+// is not on the packet path: it is an application on the host's stack and on the engine's.
 type Forward struct {
 	cfg    ForwardConfig
 	vrf    string
@@ -63,14 +63,14 @@ func (t *forwardTally) fail(err error) {
 
 // ForwardStatus tells of one forward.
 type ForwardStatus struct {
-	// Listen is where In, "host" or "stack", listens for Protocol, "tcp" or "udp"; the other connects to To. The stack is VRF's.
+	// In is the side that listens, "host" or "stack" (that of VRF), on Listen; the other connects to To. Protocol is "tcp" or "udp".
 	Listen   netip.AddrPort `json:"listen"`
 	In       string         `json:"in"`
 	To       string         `json:"to"`
 	Protocol string         `json:"protocol"`
 	VRF      string         `json:"vrf"`
-	// Open are the connections now, at most MaxConnections, Total those there have been. Limited counts how often one more would
-	// have been too many. Of UDP they are the sources.
+	// Open is how many connections there are now, at most MaxConnections, Total how many there have been. Limited counts how often one
+	// more would have been too many. For UDP they are the sources.
 	Open           int    `json:"open"`
 	MaxConnections int    `json:"max_connections"`
 	Total          uint64 `json:"total"`
@@ -78,13 +78,13 @@ type ForwardStatus struct {
 	// SentBytes went on to To, ReceivedBytes came back from there.
 	SentBytes     uint64 `json:"sent_bytes"`
 	ReceivedBytes uint64 `json:"received_bytes"`
-	// Errors counts connections that failed, also to come about, and lost datagrams; LastError is the last one.
+	// Errors counts connections that failed or could not be made, and lost datagrams; LastError is the last one.
 	Errors      uint64    `json:"errors"`
 	LastError   string    `json:"last_error,omitzero"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }
 
-// Status tells how the forward is.
+// Status returns the forward's counters.
 func (f *Forward) Status() ForwardStatus {
 	t := &f.tally
 	s := ForwardStatus{Listen: f.addr, In: "host", To: f.cfg.To, Protocol: f.cfg.Protocol, VRF: f.vrf, MaxConnections: f.cfg.MaxConnections,
@@ -138,8 +138,8 @@ func (f *Forward) start() {
 	})
 }
 
-// Forward forwards beside what is configured. It waits for an engine that is being started, as DialContext does; that ctx ends has no
-// effect later. What is wrong with cfg is ConfigErrors; its keys are as in a file.
+// Forward adds a forward to those that are configured. It waits for an engine that is being started, as DialContext does; later ctx
+// has no effect. Mistakes in cfg are ConfigErrors, with keys as in a file.
 func (e *Engine) Forward(ctx context.Context, cfg ForwardConfig) (*Forward, error) {
 	s, err := e.running(ctx)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// ErrForwardEnded says that the engine has ended a forward, since it stops.
+// ErrForwardEnded says that the engine has ended a forward because it stops.
 var ErrForwardEnded = errors.New("the engine has ended the forward")
 
 // controlForward forwards for as long as the client holds the request open. It answers with a ForwardStatus at once, and the
@@ -75,7 +75,7 @@ func forwardOf(q url.Values) (f ForwardConfig, err error) {
 }
 
 // Forward asks the engine to forward until ctx ends, which is not an error. It calls ready when the forward listens.
-// ErrForwardEnded says that the engine was first.
+// ErrForwardEnded says that the engine ended it first.
 func (c *Client) Forward(ctx context.Context, cfg ForwardConfig, ready func(ForwardStatus)) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://warren/v1/forwards?"+cfg.query().Encode(), nil)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/warrenvpn/warren/tunnel/ike"
 )
 
-// Status tells how the engine is.
+// Status returns the engine's state and counters.
 func (e *Engine) Status() *Status {
 	e.mu.Lock()
 	s := e.site

@@ -14,10 +14,9 @@ func (e *Engine) Up(ctx context.Context, tunnel, child string) error {
 	return e.negotiate(ctx, "up", tunnel, child)
 }
 
-// Down ends a tunnel's SAs, or with a name one child of it. Keys given by hand stay away until the engine is run again: the
-// tunnel is out of the routes, packets that only it could carry are refused with an ICMP error, and where others have the same
-// prefixes, these take over. A tunnel whose keys are negotiated comes back as it is configured: by the peer, by a packet, or by
-// Up.
+// Down ends a tunnel's SAs, or with a name one child of it. With keys given by hand it stays down until the engine is run
+// again: no route leads to it, packets that only it could carry are refused with an ICMP error, and other tunnels with the same
+// prefixes take over. A tunnel whose keys are negotiated comes back as it is configured: by the peer, by a packet, or by Up.
 func (e *Engine) Down(ctx context.Context, tunnel, child string) error {
 	return e.negotiate(ctx, "down", tunnel, child)
 }
