@@ -15,9 +15,8 @@ type Held struct {
 }
 
 // Inject sends packets into a tunnel for the control side, as a worker that had them in hand would: packets that waited, or
-// that the engine makes itself. It may be called while the plane runs, by any number of goroutines, one of which works at a
-// time. What the tunnel refuses is counted, and answered like any other that came out of a tunnel; for what came from a port the
-// way back is not known any more.
+// that the engine makes itself. It may be called while the plane runs, by any number of goroutines, which take turns. What the
+// tunnel refuses is counted, and answered if it came out of another tunnel: the way back to a port is not known any more.
 func (p *Plane) Inject(index uint32, held []Held) error {
 	p.injecting.Lock()
 	defer p.injecting.Unlock()

@@ -19,7 +19,7 @@ type Options struct {
 	// Logger for what operators should know; nil discards.
 	Logger *slog.Logger
 	// Workers is how many workers may run at a time: the receive queues of all ports and underlays together. 0 means
-	// MaxWorkers. Each costs every tunnel 32 bytes of counters, in blocks for 128.
+	// MaxWorkers. Each takes 32 bytes of counters for every tunnel, in blocks for 128 tunnels.
 	Workers int
 	// Now is the clock of the ICMP rate limit; nil is time.Now.
 	Now func() time.Time
@@ -139,8 +139,8 @@ func (p *Plane) AddUnderlay(u Underlay, o Opener) error {
 	return nil
 }
 
-// RemoveUnderlay closes an underlay, waits for its workers to end and forgets it. Who still sends through it sends into the
-// void.
+// RemoveUnderlay closes an underlay, waits for its workers to end and forgets it. What is still sent
+// through it is lost.
 func (p *Plane) RemoveUnderlay(u Underlay) error {
 	p.mu.Lock()
 	p.own.remove(u)

@@ -41,7 +41,7 @@ func (p *Plane) AddTap(tunnel uint32, t Tap) bool {
 	return true
 }
 
-// RemoveTap ends what AddTap began. A worker may be amid a last call.
+// RemoveTap ends what AddTap began. A worker may still be in a last call.
 func (p *Plane) RemoveTap(tunnel uint32, t Tap) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,14 +68,15 @@ func (p *Plane) changeTaps(tunnel uint32, change func([]Tap) []Tap) {
 	p.tunnels.taps.Store(&next)
 }
 
-// Sending is told of the frames of one underlay that leave without a worker, such as handshakes and keepalives, before they do.
+// Sending gives the taps the frames of one underlay that leave without a worker, such as handshakes and keepalives. It is called
+// before they do.
 func (p *Plane) Sending(frames []Frame) {
 	if ts := p.tunnels.taps.Load(); ts != nil {
 		ts.sent(MaxWorkers, frames)
 	}
 }
 
-// Arrived is told of a datagram that was taken for control before anybody knew that it is the tunnel's.
+// Arrived gives the tunnel's taps a datagram that was taken for control before anybody knew that it is the tunnel's.
 func (p *Plane) Arrived(tunnel uint32, u Underlay, t Train) {
 	if ts := p.tunnels.taps.Load(); ts != nil {
 		ts.datagrams(MaxWorkers, u, t, tunnel, t.Data)

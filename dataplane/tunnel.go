@@ -17,8 +17,8 @@ type Tunnel interface {
 	KeepNear(l *Near)
 	// Seal seals the packets whose Drop is none and appends the frames to ctx.Tx in order, one for each packet or each
 	// segment of a super-packet. In place where there is room: the bytes of what was sealed are spent afterwards. On
-	// those it refuses it sets Drop, leaves their bytes alone, and returns how many they are; it counts what it sealed. Only of a
-	// super-packet in whose middle the sequence numbers end some segments leave, and the rest is refused.
+	// those it refuses it sets Drop, leaves their bytes alone, and returns how many they are; it counts what it sealed. Where
+	// the sequence numbers end in the middle of a super-packet, its first segments leave and the packet is refused for the rest.
 	// The worker has parsed the packets and seen that they fit.
 	Seal(ctx *Ctx, pkts []packet.Packet) (refused int)
 }

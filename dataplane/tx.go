@@ -25,10 +25,10 @@ type Tx struct {
 	count   *Counters
 }
 
-// Numberer gave frames consecutive sequence numbers of a counter that several workers share.
+// Numberer is what gave frames consecutive sequence numbers of a counter that several workers share.
 type Numberer interface {
-	// Renew is called right before the frames leave: their worker may have waited, and others have run ahead of the
-	// numbers, from first on, that these have. worker is the index of who calls.
+	// Renew is called right before the frames leave, which have the numbers from first on: their worker may have waited while
+	// others ran ahead. worker is the caller's index.
 	Renew(worker int, frames []Frame, first uint64)
 }
 
@@ -61,8 +61,8 @@ func (t *Tx) Space(n int) []byte {
 // Take marks the first n bytes that Space returned as used by a frame.
 func (t *Tx) Take(n int) { t.used += n }
 
-// Append adds a frame. Where it is the last that there is room for all leave at once: not before the next one, whose bytes
-// have been taken from the arena by then.
+// Append adds a frame. When it takes the last room all frames are sent at once, rather than before the next one, whose bytes
+// would have been taken from the arena by then.
 func (t *Tx) Append(f Frame) {
 	if t.frames = append(t.frames, f); len(t.frames) == maxFrames {
 		t.send()

@@ -99,7 +99,7 @@ type Rx struct {
 	Malformed int
 	// Lost counts those that the system had no room for before these, as far as it says so.
 	Lost int
-	// Via is the underlay that the trains came by first, nil for the one that yields them.
+	// Via is the underlay by which the trains arrived first; nil for the one that yields them now.
 	Via Underlay
 }
 

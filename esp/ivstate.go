@@ -43,8 +43,8 @@ type IVState struct {
 	sa   *Outbound
 }
 
-// OpenIVState takes the IVs above what the file at path holds, and above the clock, in nanoseconds since 1970. A file that
-// does not exist is made, readable to its owner alone; its directory must exist.
+// OpenIVState reserves IVs above the number in the file at path and above the clock, in nanoseconds since 1970. A file that does
+// not exist is made, readable to its owner alone; its directory must exist.
 func OpenIVState(path string, clock uint64) (*IVState, error) {
 	s := &IVState{path: path, base: clock}
 	before, err := readIVState(path)
@@ -71,8 +71,8 @@ func (s *IVState) Base() uint64 { return s.base }
 // process is started again at once; more says that the clock was set back.
 func (s *IVState) Behind() uint64 { return s.behind }
 
-// Extend lets the SA go on, where it has used half of what the file allows it. Call it about once a second. After an error
-// the SA goes on to what it was allowed before, and there it stops.
+// Extend reserves more IVs in the file where the SA has used half of those it may use. Call it about once a second. After an
+// error the SA stops at the last of those reserved before.
 func (s *IVState) Extend() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/warrenvpn/warren/internal/tally"
 )
 
-// Limits of a replay window in packets.
+// The default and the largest replay window, in packets.
 const (
 	DefaultReplayWindow = 1024
 	MaxReplayWindow     = 8192
@@ -125,7 +125,7 @@ func (k *keyed) MaxInner(room int) int { return k.size.maxInner(room) }
 
 // Outbound is the sealing half of an SA.
 //
-// It is two cache lines: one that is read, and one that workers write, with whatever else they need when they do.
+// It is two cache lines: one that is read, and one that workers write, with what else they use then.
 type Outbound struct {
 	keyed
 	ivBase uint64

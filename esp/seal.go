@@ -13,9 +13,9 @@ type Run struct {
 }
 
 // Reserve takes n sequence numbers by one atomic operation. The run has fewer, down to none, where the SA's numbers are
-// used up: they never cycle. Numbers beyond the limit that the addition touched stay unused, and the check in front of it
-// bounds how far the counter can run past. End must be called when the run has been used.
+// used up: they never cycle. End must be called when the run has been used.
 func (sa *Outbound) Reserve(n int) Run {
+	// The counter may pass the limit, by what workers ask for at the same time: numbers beyond it are not used.
 	limit := sa.limit.Load()
 	if sa.last.Load() >= limit {
 		return Run{sa: sa}

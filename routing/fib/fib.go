@@ -63,7 +63,7 @@ func newTable(s sizes) *Table {
 // ErrNoHops says that a route leads nowhere.
 var ErrNoHops = errors.New("a route wants at least one next hop")
 
-// A Change enters a route or replaces the one there is, or without hops takes it out.
+// Change inserts a route or replaces the one there is; without hops it deletes it.
 type Change struct {
 	Prefix netip.Prefix
 	Hops   []Hop
@@ -106,8 +106,8 @@ func (t *Table) Delete(p netip.Prefix) bool {
 	return t.remove(p)
 }
 
-// Apply makes changes in their order, or none and returns an error where one of them is wrong. To take out what is not there
-// is not wrong. Readers see each change by itself.
+// Apply makes the changes in order. Where one of them is wrong it makes none and returns an error; deleting a route that is not
+// there is not wrong. Readers see each change by itself.
 func (t *Table) Apply(changes []Change) error {
 	for i := range changes {
 		if err := changes[i].check(); err != nil {
@@ -183,7 +183,7 @@ func (t *Table) Lookup(a netip.Addr) (netip.Prefix, []Hop, bool) {
 	return netip.Prefix{}, nil, false
 }
 
-// All returns all routes of one moment, sorted. Of a large table, it makes a copy first.
+// All returns all routes as of one moment, sorted. It copies a large table first.
 func (t *Table) All() iter.Seq2[netip.Prefix, []Hop] {
 	all := t.allGroups()
 	return func(yield func(netip.Prefix, []Hop) bool) {
