@@ -107,7 +107,8 @@ type Link struct {
 	MTU            int // octets of an IP packet; 1500 if zero
 }
 
-// Connect makes a link, both ends up and with carrier, so that the first packet crosses. IPv6 addresses are usable at once (no duplicate detection).
+// Connect makes a link, both ends up and with carrier, so that the first packet crosses. IPv6 addresses are usable at once (no
+// duplicate detection).
 func (l *Lab) Connect(link Link) error {
 	if link.DevA == "" {
 		link.DevA = link.A.nextDevice()

@@ -3,9 +3,9 @@
 //
 //	fulltable [-rounds 3] [-prefixes N] [-share 8] [-warren PROGRAM]
 //
-// Reading order: main.go (the command line), world.go (what there is to be learned), site.go (the network namespace, the two BIRDs and warren, a process like any
-// other: its sessions run on its own stack, behind its TUN device), measure.go (one round), report.go (the table and its
-// targets).
+// Reading order: main.go (the command line), world.go (what there is to be learned), site.go (the network namespace, the two BIRDs
+// and warren, a process like any other: its sessions run on its own stack, behind its TUN device), measure.go (one round),
+// report.go (the table and its targets).
 //
 // The prefixes are those of routing/fib/fibtest: the real ones where their file is at hand, and otherwise as many that are made
 // up. Their attributes are made up: so many consecutive prefixes as -share says have the same AS path and community, which is

@@ -3,7 +3,8 @@ package main
 import "github.com/warrenvpn/warren/bench/stat"
 
 // A ratio compares two benchmarks of one package by their ns/op or by what they report in a unit of their own, or without a
-// denominator shows what one benchmark reports. Names are as `go test -bench` prints them, without the leading Benchmark and the number of processors at the end.
+// denominator shows what one benchmark reports. Names are as `go test -bench` prints them, without the leading Benchmark and the
+// number of processors at the end.
 type ratio struct {
 	title       string
 	pkg         string // as an argument of go test, from the module's root

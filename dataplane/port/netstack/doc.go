@@ -11,8 +11,9 @@
 //	     ▼                     │
 //	            worker
 //
-// Reading order: [Config] and [New], queue.go (what the stack sends), writer.go and coalesce.go (what it receives),
-// dial.go, conn.go and listener.go (the net package's ways in), take.go (datagrams without the stack), ping.go, forward.go.
+// Reading order: [Config] and [New] (config.go, port.go), link.go and queue.go (what the stack sends), writer.go and coalesce.go
+// (what it receives), dial.go, conn.go, udpconn.go, listener.go and errors.go (sockets as package net has them), take.go
+// (datagrams that bypass the stack), ttl.go (UDP with hop limits), ping.go, forward.go.
 //
 // # Offloads
 //

@@ -3,9 +3,9 @@
 //	kernel ─► read(2) ─► vnet header ─► Offload, checked      reader.go, vnet.go   (own: a queue's descriptor)
 //	kernel ◄─ write(2), writev(2) ◄─ runs of one flow joined  writer.go, join.go   (shared: the descriptor)
 //
-// Reading order: [Config] and [Open] (device.go: life of a device), attach.go (what is asked of /dev/net/tun), link.go
-// (addresses, MTU), take.go (a device that another process made), errors.go, then vnet.go (the virtio network header in both directions), reader.go, join.go (which
-// neighbours may leave as one super-packet, and its headers), writer.go.
+// Reading order: [Config] and [Open] (device.go: life of a device), attach.go (what is asked of /dev/net/tun), link.go (addresses,
+// MTU), take.go (a device that another process made), errors.go, then vnet.go (the virtio network header in both directions),
+// reader.go, join.go (which neighbours may leave as one super-packet, and its headers), writer.go.
 //
 // # What the kernel lends, and without what it still works
 //
@@ -23,8 +23,8 @@
 //
 // # Concurrency
 //
-// A reader and a writer belong to one worker each; Close and SetMTU may be called by anybody at any time. A busy
-// worker sleeps in ppoll(2) itself, and only one with little to do in Go's poller. Each reader and writer holds its own mutex for one call (a
+// A reader and a writer belong to one worker each; Close and SetMTU may be called by anybody at any time. A busy worker sleeps in
+// ppoll(2) itself, and only one with little to do in Go's poller. Each reader and writer holds its own mutex for one call (a
 // batch), so that Close knows when the descriptors are out of use; nobody else ever waits for it.
 //
 // # Coverage

@@ -39,11 +39,12 @@
 // # Choices
 //
 // An initiation needs no state of its own, so that answering does not end a handshake that we began. It is answered at once, but
-// for two who begin at the same time: there the answer waits for a moment, and is not needed if the other side's comes. If it
-// is, there are two sessions, and both are taken. Unlike others we keep the previous session when we answer, and the current one
-// when a handshake of ours ends while an answer is not used: the other side may send by them still. Keys are erased at RejectAfterTime, when they can be used
-// no more, and what is left of a handshake when it is given up; so nothing is left for the paper's erasure after three times
-// RejectAfterTime. Erasing means the copies that are ours: those of the garbage collector and in ciphers are out of reach.
+// for two who begin at the same time: there the answer waits for a moment, and is not needed if the other side's comes. If it is,
+// there are two sessions, and both are taken. Unlike others we keep the previous session when we answer, and the current one when a
+// handshake of ours ends while an answer is not used: the other side may send by them still. Keys are erased at RejectAfterTime,
+// when they can be used no more, and what is left of a handshake when it is given up; so nothing is left for the paper's erasure
+// after three times RejectAfterTime. Erasing means the copies that are ours: those of the garbage collector and in ciphers are out
+// of reach.
 //
 // The secret of two static keys is computed once for a peer. Noise comes from a library, which is given its keys as handles and
 // X25519 from another: three products and a key pair are three quarters of what an answer costs, and where the standard library

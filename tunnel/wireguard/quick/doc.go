@@ -2,10 +2,10 @@
 //
 // Reading order: key.go (Key is secret and does not print, PublicKey is not and does), config.go (what a file says), parse.go
 // (sections, lines, where a mistake is), interface.go and peer.go (the keys of each section), value.go (numbers, prefixes,
-// endpoints), write.go (a file again).
+// endpoints), error.go (a mistake), write.go (a file again).
 //
-// A file is read as wg(8) and wg-quick(8) read it: names in any case, "#" begins a comment, lists in one line or many, of two
-// values for one setting the last one counts. It is stricter where they guess or are silent: ports are numbers, an IPv6
+// A file is read as wg(8) and wg-quick(8) read it: names in any case, "#" begins a comment, lists in one line or many, and where a
+// setting has two values the last one counts. It is stricter where they guess or are silent: ports are numbers, an IPv6
 // endpoint stands in brackets, a public key names one peer only, a setting has no spaces inside. All mistakes are reported
 // at once, each with its place and what would be right. No error and no listing shows a key, nor what might be one.
 //

@@ -1,9 +1,10 @@
 // Package uapi serves the configuration protocol of WireGuard's cross-platform userspace interface, by which wg(8) shows and
 // changes a running engine: https://www.wireguard.com/xplatform/.
 //
-// Reading order: state.go (what an interface is, and a change of one), apply.go (what a change makes of a state: the meaning of
-// every request, with allowed addresses that move from peer to peer), parse.go (a "set" request), print.go (the answer to "get"),
-// server.go (connections and operations), listen.go (the socket and its file).
+// Reading order: key.go (keys, of which the secret ones do not print), state.go (what an interface is, and a change of one),
+// apply.go (what a change makes of a state: the meaning of every request, with allowed addresses that move from peer to peer),
+// parse.go (a "set" request), print.go (the answer to "get"), server.go (connections and operations), listen.go (the socket and its
+// file).
 //
 // A request is read whole before anything happens: one with a mistake anywhere changes nothing, and is read to its end, so that
 // the next one on the connection is understood. Answers carry an errno with the sign that wg(8) expects; the text of an error goes
