@@ -260,8 +260,8 @@ func (k *keying) leave(ctx context.Context) {
 	})
 }
 
-// handOver leaves SAs to their peers: who takes our place negotiates others, and says INITIAL_CONTACT (RFC 7296 section 2.4). Only
-// peers that we wait for are told that ours are no more, as they must begin.
+// handOver leaves SAs to their peers: the engine that takes our place negotiates others, and says INITIAL_CONTACT (RFC 7296 section
+// 2.4). Only peers that we wait for are told that ours are no more, as they must begin.
 func (k *keying) handOver(ctx context.Context) {
 	_ = k.call(ctx, func(now time.Time) (all []ike.Action, err error) { // what fails is that the engine ends anyway
 		k.leaving = true

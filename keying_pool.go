@@ -8,7 +8,7 @@ import (
 	"github.com/warrenvpn/warren/tunnel/ike/message"
 )
 
-// pool lends addresses to clients. Who comes again gets the address that he had, if it is free. It belongs to the goroutine
+// pool lends addresses to clients. A client that comes again gets the address that it had, if that is free. It belongs to the goroutine
 // that owns the machine.
 type pool struct {
 	cfg    *PoolConfig

@@ -35,7 +35,7 @@ const (
 type peerWatch struct {
 	// tried is when the peer was last asked for a session although it is left.
 	tried time.Time
-	// busy says that the endpoint's name is being looked up: the others are of who does that.
+	// busy says that the endpoint's name is being looked up: the other fields belong to the goroutine that does.
 	busy atomic.Bool
 	// of is what is looked up.
 	of    EndpointConfig
@@ -44,7 +44,7 @@ type peerWatch struct {
 	found bool
 }
 
-// lookUpDue says whether to look up the endpoint's name now, if it has one: who is told so must call lookUp.
+// lookUpDue says whether to look up the endpoint's name now, if it has one: a caller that is told so must call lookUp.
 func (t *tunnel) lookUpDue(now time.Time) bool {
 	w := &t.watched
 	if t.expected().Name == "" || !w.busy.CompareAndSwap(false, true) {

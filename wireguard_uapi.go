@@ -109,7 +109,7 @@ func (c wgControl) Set(change uapi.Change) error {
 	return c.d.set(change)
 }
 
-// set is Set for who holds mu.
+// set is Set for a caller that holds mu.
 func (d *wgDevice) set(change uapi.Change) error {
 	exclusive := func(t *tunnel) bool { return t.cfg.WireGuard.CryptokeyRouting }
 	before := d.state(exclusive)

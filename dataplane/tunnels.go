@@ -22,7 +22,7 @@ type tunnelEntry struct {
 	index    uint32
 	*tunnelRest
 
-	// near is what the tunnel's Seal reads, for who asks ahead: the next line.
+	// near is what the tunnel's Seal reads, to be prefetched: the next line.
 	near Near
 }
 

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Standstill is for how long a processor may do nothing for who is ready to run before what is measured meanwhile says nothing: of
-// virtual machines others can take the processor away, for seconds.
+// Standstill is how long a processor may leave threads that are ready to run waiting before what is measured meanwhile says nothing:
+// others can take the processor away from a virtual machine for seconds.
 const Standstill = 100 * time.Millisecond
 
 // Standstills watches whether the machine stands still, all of it or one of its processors.

@@ -20,7 +20,7 @@ const (
 	grace = 10 * time.Millisecond
 	// company is how many sessions send at the same time at the most.
 	company = 16
-	// waiting is how many packets may wait while the Manager is in somebody's hand.
+	// waiting is how many packets may wait while a goroutine holds the Manager.
 	waiting = 64
 )
 
@@ -31,7 +31,7 @@ var (
 )
 
 // Transport sends control packets: UDP to port 3784 from a port of 49152 or higher, with TTL or hop limit 255. Send must not
-// block nor call the Manager back; a packet that cannot be sent is lost, as on the way. Who has the transport calls
+// block nor call the Manager back; a packet that cannot be sent is lost, as on the way. The owner of the transport calls
 // Manager.Receive for what arrives at port 3784.
 type Transport interface {
 	Send(to netip.Addr, packet []byte) error
@@ -300,8 +300,8 @@ func (m *Manager) Receive(from netip.Addr, packet []byte, ttl uint8) Drop {
 	return m.take(from, packet, ttl)
 }
 
-// Offer is Receive for who must not wait, as a worker must not: a packet that comes while the Manager is in somebody else's hand is
-// copied, for him to take up. It is lost where too many wait already.
+// Offer is Receive for callers that must not wait, as a worker must not: a packet that comes while another goroutine holds the Manager
+// is copied, for that goroutine to take up. It is lost where too many wait already.
 func (m *Manager) Offer(from netip.Addr, packet []byte, ttl uint8) {
 	if m.mu.TryLock() {
 		defer m.unlock()
@@ -315,7 +315,7 @@ func (m *Manager) Offer(from netip.Addr, packet []byte, ttl uint8) {
 	default:
 		m.lost.Add(1)
 	}
-	select { // he may have looked just before
+	select { // the other goroutine may have looked just before
 	case m.wake <- struct{}{}:
 	default:
 	}

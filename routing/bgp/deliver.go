@@ -10,7 +10,7 @@ import (
 // Table is whoever keeps the routes. Of one neighbour its methods are called one after the other, of different ones at the same
 // time. They may take their time: meanwhile less is read from the neighbour.
 type Table interface {
-	// Established begins a session. All that the neighbour shall have is advertised, now or later, then EndOfRIB called.
+	// Established begins a session. All that the neighbour is to have is advertised, now or later, and then EndOfRIB is called.
 	Established(s *Session)
 	// Update has routes that were learned, in order; a prefix may come more than once. The slice is borrowed until it returns. It
 	// returns how many prefixes the neighbour has in the table, before any import policy, for the limits.

@@ -19,7 +19,7 @@ const (
 // defaultLocalPref is sent to internal neighbours with routes that have none.
 const defaultLocalPref = 100
 
-// exporter makes what a neighbour shall see of what the export policy let through.
+// exporter makes what a neighbour is to see of what the export policy let through.
 type exporter struct {
 	peer         *route.Peer
 	localAS      uint32
@@ -91,7 +91,7 @@ func (x *exporter) allowed(c *Change) bool {
 	return true
 }
 
-// attrs are the attributes as the neighbour shall see them (RFC 4271 section 5).
+// attrs are the attributes as the neighbour is to see them (RFC 4271 section 5).
 func (x *exporter) attrs(f message.Family, in *route.Attrs) *route.Attrs {
 	out := *in
 	switch {

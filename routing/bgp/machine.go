@@ -99,7 +99,7 @@ func (m *Machine) Stop(now time.Time, reason *message.NotificationError) {
 }
 
 // Keep says that the process before this one has left routes of the neighbour, which are kept as stale. It is called before Start.
-// Who comes back then is the session and not the neighbour, so that its OPEN need not say that it has kept anything: the routes stay
+// It is the session that comes back then and not the neighbour, so its OPEN need not say that it has kept anything: the routes stay
 // until it has announced all again, and at most for maxStale. Without a session they stay for as long as the neighbour was asked
 // to keep ours.
 func (m *Machine) Keep(now time.Time, families message.Families) {

@@ -10,7 +10,7 @@ import (
 	"github.com/warrenvpn/warren/routing/route"
 )
 
-// ribOut is the Adj-RIB-Out of one family (RFC 4271 section 3.2): what the neighbour shall have, and what of it still has to be
+// ribOut is the Adj-RIB-Out of one family (RFC 4271 section 3.2): what the neighbour is to have, and what of it still has to be
 // said. A prefix that changes often while the neighbour is slow is said once, as it is in the end; prefixes are said by groups
 // of equal attributes. K is a prefix in few octets: with a million of them the map is what it costs.
 type ribOut[K comparable] struct {
@@ -107,7 +107,7 @@ func (r *ribOut[K]) release(id uint32) {
 	r.free = append(r.free, id)
 }
 
-// set says what the neighbour shall have of a prefix: the group's attributes, or with group 0 nothing.
+// set says what the neighbour is to have of a prefix: the group's attributes, or with group 0 nothing.
 func (r *ribOut[K]) set(k K, id uint32) {
 	e, known := r.entries[k]
 	old := e.group()

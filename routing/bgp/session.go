@@ -14,7 +14,7 @@ type Route struct {
 	Attrs  *route.Attrs
 }
 
-// Change is what a neighbour shall be told of a prefix: that it has these attributes, or with nil that it is gone. They are
+// Change is what a neighbour is to be told of a prefix: that it has these attributes, or with nil that it is gone. They are
 // those of the route after the export policy; next hop, AS path and local preference become the session's own here, MED
 // is sent as it is. From is the neighbour that the route was learned from, nil if none.
 type Change struct {

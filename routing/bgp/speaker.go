@@ -150,8 +150,8 @@ func (s *Speaker) Keep(name string, peer *route.Peer, families message.Families)
 	return nil
 }
 
-// Parted waits until the neighbours that Apply removed have been told so, as far as that goes, or ctx ends: who takes the way to them
-// away too waits for that.
+// Parted waits until the neighbours that Apply removed have been told so, as far as that goes, or ctx ends. It is for a caller that is
+// about to remove the way to them too.
 func (s *Speaker) Parted(ctx context.Context) {
 	s.mu.Lock()
 	parting := s.parting

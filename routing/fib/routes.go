@@ -96,8 +96,8 @@ func (x *routes) all() iter.Seq2[netip.Prefix, uint32] {
 	}
 }
 
-// hashed is the routes of a family, each in the first free slot from where its hash says. Who sends routes cannot know the
-// seeds, and so not choose such that meet.
+// hashed is the routes of a family, each in the first free slot from where its hash says. A neighbour cannot know the
+// seeds, and so cannot choose routes that collide.
 type hashed[A address] struct {
 	slots []slot[A] // as many as a power of two
 	shift uint8     // a hash without its lowest so many bits is where near of them begin

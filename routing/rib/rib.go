@@ -153,8 +153,8 @@ func (t *Table) settle(e *entry) {
 
 // Flush reports, and counts as reported, each prefix whose winners are others than those reported last, in the order in which they
 // were touched; what happened to all of a long table at once comes last, so that the death of one tunnel need not wait until all is
-// said that another's neighbour has lost. That a winner became stale, or fresh again, is no change. Who stops early finds the rest
-// at the next Flush. The table may be changed meanwhile: what that changes is reported in the same run.
+// said that another's neighbour has lost. That a winner became stale, or fresh again, is no change. A caller that stops early finds
+// the rest at the next Flush. The table may be changed meanwhile: what that changes is reported in the same run.
 func (t *Table) Flush() iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		for {

@@ -26,7 +26,7 @@ func (p *path) offers(r *route.Path) bool {
 	return p.offer.path == common && sameAttrs(p.attrs, r.Attrs)
 }
 
-// leadsAs says whether two winners are the same to who is told of them.
+// leadsAs says whether two winners are the same to those who are told of them.
 func (p *path) leadsAs(o *path) bool {
 	if p.offer != o.offer {
 		a, b := p.offer.path, o.offer.path

@@ -22,7 +22,7 @@ const (
 // send at once, and what it sends may come before the answer does, or be found sooner. When the SA is there they are received again,
 // and those of an SPI that was given back are dropped then. Add it to the data plane as an underlay whose opener is the gateway.
 //
-// Who does not know an SPI that is expected, which no one has sent yet, has nothing kept; so much is kept for each, and for all.
+// Datagrams are kept only for an SPI that is expected, which nobody but the peer can know; for each only so many, and so much for all.
 type Early struct {
 	// on says that somebody receives again.
 	on   atomic.Bool

@@ -57,7 +57,7 @@ func (t *Tunnel) ClearTrap(name string) []dataplane.Held {
 	return held
 }
 
-// TakeHeld returns what a trap holds, which it goes on being.
+// TakeHeld returns what a trap holds, and leaves the trap set.
 func (t *Tunnel) TakeHeld(name string) []dataplane.Held {
 	t.mu.Lock()
 	defer t.mu.Unlock()

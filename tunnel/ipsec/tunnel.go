@@ -30,7 +30,7 @@ const (
 type Config struct {
 	Name string
 	DF   DF
-	// MTU is the largest clear packet in bytes, where it shall not follow from the path.
+	// MTU is the largest clear packet in bytes, where it does not follow from the path.
 	MTU int
 	// Keepalive is how long the path may be silent before a NAT keepalive is sent (RFC 3948 section 2.3); 0 for never.
 	// Only for UDP.
@@ -76,7 +76,7 @@ type Tunnel struct {
 	_ [16]byte
 }
 
-// rest is what a tunnel has besides: elsewhere, so that what workers read of many tunnels shares few pages.
+// rest is what else a tunnel has: elsewhere, so that what workers read of many tunnels shares few pages.
 type rest struct {
 	name string
 	cfg  Config

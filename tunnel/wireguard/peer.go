@@ -29,7 +29,7 @@ type PeerConfig struct {
 	AllowedIPs []netip.Prefix
 	// SourceCheck, if there is one, is asked too.
 	SourceCheck SourceCheck
-	// MTU is the largest clear packet in bytes, where it shall not follow from the path.
+	// MTU is the largest clear packet in bytes, where it does not follow from the path.
 	MTU int
 	// OnState is told by the goroutine of Run when the state changes, in order. It may call the device and its peers.
 	OnState func(State)
@@ -167,7 +167,7 @@ func (p *Peer) SetAllowedIPs(allowed []netip.Prefix) error {
 	return nil
 }
 
-// SetSourceCheck says who is asked besides about what the peer sends; nil is nobody.
+// SetSourceCheck sets a further filter for what the peer sends; nil for none.
 func (p *Peer) SetSourceCheck(check SourceCheck) {
 	defer p.device.lock()()
 	s := source{all4: true, all6: true}
@@ -236,7 +236,7 @@ func (p *Peer) setPath(path *dataplane.Path) {
 	p.movePath(path)
 }
 
-// movePath is setPath for who holds p.mu.
+// movePath is setPath for a caller that holds p.mu.
 func (p *Peer) movePath(path *dataplane.Path) {
 	if path != nil {
 		p.endpoint = path.Remote

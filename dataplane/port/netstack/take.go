@@ -12,7 +12,7 @@ import (
 	"github.com/warrenvpn/warren/dataplane/wire"
 )
 
-// Datagram is what TakeUDP hands over: whence it came, the TTL or hop limit that it came with, and a payload that is borrowed until
+// Datagram is what TakeUDP hands over: where it came from, the TTL or hop limit that it came with, and a payload that is borrowed until
 // the call returns.
 type Datagram func(from netip.AddrPort, ttl uint8, payload []byte)
 

@@ -16,7 +16,7 @@ const maxSegment = 255
 //
 // IPv4 goes into the NLRI field, or over an IPv6 next hop into MP_REACH_NLRI if o has ExtendedNextHop; the next hop is sent as it is
 // in attrs, link-local behind global. Of attributes LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST go to internal neighbours only; attrs
-// must otherwise be as the neighbour shall see them, with AS_PATH and, for internal neighbours, LOCAL_PREF set.
+// must otherwise be as the neighbour is to see them, with AS_PATH and, for internal neighbours, LOCAL_PREF set.
 func AppendUpdate(dst []byte, f Family, attrs *route.Attrs, prefixes []netip.Prefix, o *Options) (msg []byte, rest []netip.Prefix) {
 	if len(prefixes) == 0 {
 		return dst, nil

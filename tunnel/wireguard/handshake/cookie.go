@@ -110,7 +110,7 @@ func (d *doorman) knocks(b []byte) bool {
 	return subtle.ConstantTimeCompare(m[:], b[end:end+macSize]) == 1
 }
 
-// proves says that mac2 is right: whoever sent the message has a cookie of ours for its address. Who has none says so by zeros
+// proves says that mac2 is right: whoever sent the message has a cookie of ours for its address. A sender without one puts zeros there
 // (paper, section 5.4.4).
 func (d *doorman) proves(now time.Time, b []byte, from netip.AddrPort) bool {
 	if mac(b[len(b)-macSize:]) == (mac{}) {

@@ -133,7 +133,7 @@ func (m *Response) Append(b []byte) []byte {
 	return append(b, m.MAC2[:]...)
 }
 
-// CookieReply is the answer of who is under load (paper, section 5.4.7).
+// CookieReply is the answer of a device under load (paper, section 5.4.7).
 type CookieReply struct {
 	Receiver uint32
 	Nonce    [cookieNonce]byte

@@ -21,8 +21,8 @@ type Prepared struct {
 // Drop is why nothing will come of it, or None.
 func (m *Prepared) Drop() Drop { return m.drop }
 
-// Refusal appends to b the cookie reply that is all there is to send where Drop is NeedsCookie, and returns where to. Who sends
-// it need not Commit, and so needs neither the Device's owner nor memory.
+// Refusal appends to b the cookie reply that is all there is to send where Drop is NeedsCookie, and returns where to. To send it
+// no Commit is needed, and so neither the Device's owner nor memory.
 func (m *Prepared) Refusal(b []byte) ([]byte, netip.AddrPort) { return m.cookie.Append(b), m.from }
 
 // An answer is an initiation that was read, and the response to it but for the index.

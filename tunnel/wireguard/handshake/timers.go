@@ -108,7 +108,7 @@ func (p *Peer) keepalive(now time.Time) {
 	p.Sent(now, false)
 }
 
-// wentOut sets the timers for authenticated packets that went out. Who calls may be behind: at is compared with when the other
+// wentOut sets the timers for authenticated packets that went out. The caller may be behind: at is compared with when the other
 // direction was last used.
 func (p *Peer) wentOut(at time.Time, data bool) {
 	if at.After(p.sent) {
