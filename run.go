@@ -32,6 +32,29 @@ func (s *site) run(ctx context.Context) error {
 			}
 		})
 	}
+	s.begin(part)
+	s.changing.Lock()
+	s.part = part
+	s.changing.Unlock()
+	close(s.begun)
+	select {
+	case <-ctx.Done():
+	case <-s.handing:
+	}
+	close(s.leaving)
+	s.changing.Lock() // what is being applied is applied first
+	s.part = nil
+	s.changing.Unlock()
+	s.takeLeave(packets)
+	stopControl()
+	controlling.Wait()
+	stopPackets()
+	moving.Wait()
+	return errors.Join(failed, failedControl)
+}
+
+// begin starts the parts of a site that was built.
+func (s *site) begin(part func(run func(context.Context) error)) {
 	part(func(ctx context.Context) error { s.tick(ctx); return nil })
 	kernels := s.kernels
 	part(func(ctx context.Context) error { return s.runKernels(ctx, kernels) })
@@ -56,30 +79,17 @@ func (s *site) run(ctx context.Context) error {
 		}
 	}
 	s.forwards.start()
-	s.changing.Lock()
-	s.part = part
-	s.changing.Unlock()
-	close(s.begun)
-	select {
-	case <-ctx.Done():
-	case <-s.handing:
-	}
-	close(s.leaving)
-	s.changing.Lock() // what is being applied is applied first
-	s.part = nil
-	s.changing.Unlock()
+}
+
+// takeLeave ends forwards, and takes the site's routes and SAs back or hands it over, while control and packets go on.
+func (s *site) takeLeave(ctx context.Context) {
 	s.forwards.leave() // while peers can still be told
 	if s.handsOver() {
-		s.handOver(packets)
-	} else {
-		s.leave()
-		if s.keying != nil {
-			s.keying.leave(packets)
-		}
+		s.handOver(ctx)
+		return
 	}
-	stopControl()
-	controlling.Wait()
-	stopPackets()
-	moving.Wait()
-	return errors.Join(failed, failedControl)
+	s.leave()
+	if s.keying != nil {
+		s.keying.leave(ctx)
+	}
 }
