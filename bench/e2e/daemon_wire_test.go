@@ -282,6 +282,19 @@ func (e *ends) classed(t testing.TB, ctx context.Context, w *cable, dst string) 
 // echoRequests lists those of a capture.
 func echoRequests(t testing.TB, path string) (all []outer) {
 	t.Helper()
+	for _, p := range captured(t, path) {
+		if ip, ok := p.NetworkLayer().(*layers.IPv4); ok && p.Layer(layers.LayerTypeICMPv4) != nil {
+			all = append(all, outer{int(ip.Length), ip.TOS})
+		} else if ip, ok := p.NetworkLayer().(*layers.IPv6); ok && p.Layer(layers.LayerTypeICMPv6Echo) != nil {
+			all = append(all, outer{len(ip.Payload) + parser.IPv6HeaderLen, ip.TrafficClass})
+		}
+	}
+	return all
+}
+
+// captured is what a program captured into a pcap file.
+func captured(t testing.TB, path string) (all []gopacket.Packet) {
+	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -296,11 +309,6 @@ func echoRequests(t testing.TB, path string) (all []outer) {
 		if err != nil {
 			return all
 		}
-		p := gopacket.NewPacket(data, r.LinkType(), gopacket.Default)
-		if ip, ok := p.NetworkLayer().(*layers.IPv4); ok && p.Layer(layers.LayerTypeICMPv4) != nil {
-			all = append(all, outer{int(ip.Length), ip.TOS})
-		} else if ip, ok := p.NetworkLayer().(*layers.IPv6); ok && p.Layer(layers.LayerTypeICMPv6Echo) != nil {
-			all = append(all, outer{len(ip.Payload) + parser.IPv6HeaderLen, ip.TrafficClass})
-		}
+		all = append(all, gopacket.NewPacket(data, r.LinkType(), gopacket.Default))
 	}
 }

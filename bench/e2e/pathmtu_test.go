@@ -11,9 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/pcapgo"
 
 	"github.com/warrenvpn/warren/bench/lab"
 )
@@ -272,23 +270,10 @@ type frame struct {
 
 func dontFragment(t testing.TB, path string) (seen []frame) {
 	t.Helper()
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	r, err := pcapgo.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		data, _, err := r.ReadPacketData()
-		if err != nil {
-			return seen
-		}
-		p := gopacket.NewPacket(data, r.LinkType(), gopacket.Default)
+	for _, p := range captured(t, path) {
 		if ip, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4); ok {
 			seen = append(seen, frame{int(ip.Length), ip.Flags&layers.IPv4DontFragment != 0})
 		}
 	}
+	return seen
 }
