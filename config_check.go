@@ -53,6 +53,12 @@ func (c *Config) check() *checker {
 	if _, ok := logLevels[strings.ToLower(c.Log.Level)]; c.Log.Level != "" && !ok {
 		k.fail(keyPath{"log", "level"}, "debug, info, warn or error", "%q is not known here", c.Log.Level)
 	}
+	if len(c.VRFs)+len(c.Tunnels) == 0 {
+		k.warn(keyPath{}, "there is neither a vrf nor a tunnel, and so nothing to do")
+	}
+	if n := len(c.Control.Socket); n > maxSocket {
+		k.fail(keyPath{"control", "socket"}, fmt.Sprintf("at most %d", maxSocket), "the path has %d bytes", n)
+	}
 	if c.KeyExport != "" {
 		k.warn(keyPath{"key_export"}, "session keys are written to %s: who reads them can decrypt the traffic", c.KeyExport)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/warrenvpn/warren/tunnel/ike/auth"
 	"github.com/warrenvpn/warren/tunnel/ike/proposal"
 )
 
@@ -74,9 +75,46 @@ func (k *checker) credentials(path keyPath, p *IPsecConfig) {
 			return
 		}
 	}
+	if !k.authFiles(path.to("auth"), a) {
+		return
+	}
 	if _, err := c.credentials(addr); err != nil {
 		k.fail(path.to("auth"), "", "%v", err)
 	}
+}
+
+// authFiles sees that the files are there and have what they should, each at its place.
+func (k *checker) authFiles(path keyPath, a *AuthConfig) bool {
+	before := len(k.mistakes)
+	try := func(path keyPath, name string, load func(string) error) {
+		if name == "" {
+			return
+		}
+		if err := load(name); err != nil {
+			k.fail(path, "", "%v", err)
+		}
+	}
+	each := func(path keyPath, names []string, load func(string) error) {
+		for i, name := range names {
+			try(path.index(i), name, load)
+		}
+	}
+	certificates := func(name string) error { _, err := auth.LoadCertificates(name); return err }
+	local, remote := path.to("local"), path.to("remote")
+	try(local.to("cert"), a.Cert, certificates)
+	try(local.to("key"), a.Key, func(name string) error {
+		if openToAll(name) {
+			k.warn(local.to("key"), "everybody may read %s: want chmod 600", name)
+		}
+		_, err := auth.LoadPrivateKey(name)
+		return err
+	})
+	each(local.to("intermediates"), a.Intermediates, certificates)
+	each(remote.to("ca"), a.CA, certificates)
+	each(remote.to("crl"), a.CRL, func(name string) error { _, err := auth.LoadCRLs(name); return err })
+	each(remote.to("cert"), a.RemoteCert, certificates)
+	each(remote.to("key"), a.RemoteKey, func(name string) error { _, err := auth.LoadPublicKey(name); return err })
+	return len(k.mistakes) == before
 }
 
 // localOf is the address that a tunnel leaves from, as far as the configuration says.

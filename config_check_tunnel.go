@@ -2,6 +2,7 @@ package warren
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -101,6 +102,10 @@ func (k *checker) ends(path keyPath, p *IPsecConfig) {
 	if slices.Contains(own, netip.Addr{}) {
 		return // a mistake there, which has been told
 	}
+	if slices.Contains(own, p.Remote) && k.ownPort(p) {
+		k.fail(path.to("remote"), "the peer's address", "%v is our own address, with our own port", p.Remote)
+		return
+	}
 	sameFamily := func(a netip.Addr) bool { return a.Is4() == p.Remote.Is4() }
 	switch {
 	case p.Local.IsValid() && !slices.Contains(own, p.Local):
@@ -110,6 +115,19 @@ func (k *checker) ends(path keyPath, p *IPsecConfig) {
 	case len(own) > 0 && !slices.ContainsFunc(own, sameFamily):
 		k.fail(path.to("remote"), "an address of the same family among underlay.addresses", "%v cannot be reached from any of %v", p.Remote, own)
 	}
+}
+
+// ownPort says whether the port of the peer that we would begin with is one of ours.
+func (k *checker) ownPort(p *IPsecConfig) bool {
+	u := &k.cfg.Underlay
+	data := int(cmp.Or(u.UDPPort, DefaultUDPPort))
+	switch {
+	case p.Static != nil:
+		return p.Encap == EncapNever || int(cmp.Or(p.RemotePort, DefaultUDPPort)) == data
+	case p.RemotePort != 0:
+		return int(p.RemotePort) == data || int(p.RemotePort) == cmp.Or(u.IKEPort, DefaultIKEPort)
+	}
+	return cmp.Or(u.IKEPort, DefaultIKEPort) == DefaultIKEPort || data == DefaultUDPPort
 }
 
 func (k *checker) selectors(path keyPath, ts []SelectorConfig) {

@@ -34,6 +34,14 @@ type decoder struct {
 	inherited map[*node]bool
 	// unparsed: a file could not be read at all.
 	unparsed bool
+	// open are the configuration files that everybody may read, by name.
+	open map[string]bool
+	// warnings are what is told beside what the checks find.
+	warnings []ConfigWarning
+}
+
+func newDecoder() *decoder {
+	return &decoder{places: map[string]*node{}, broken: map[string]bool{}, inherited: map[*node]bool{}, open: map[string]bool{}}
 }
 
 // noted is a mistake and its place. The excerpt waits until all secrets are known.
@@ -130,7 +138,12 @@ type fields map[string]func(n *node, path keyPath)
 // object reads a mapping whose keys are known. Those of the table unsupported, under the name of the mapping, are known
 // too.
 func (d *decoder) object(n *node, path keyPath, name string, f fields) {
-	d.each(n, path, "a mapping with "+oneOf(slices.Sorted(maps.Keys(f))), func(key, value *node, at keyPath) {
+	known := slices.Collect(maps.Keys(f))
+	if name == "" {
+		known = append(known, "include") // which the loader reads
+	}
+	slices.Sort(known)
+	d.each(n, path, "a mapping with "+oneOf(known), func(key, value *node, at keyPath) {
 		read, ok := f[key.text]
 		what, later := unsupported[name][key.text]
 		switch {
@@ -141,7 +154,7 @@ func (d *decoder) object(n *node, path keyPath, name string, f fields) {
 		case later:
 			d.fail(key, at, "", "not supported yet by this version (%s)", what)
 		default:
-			d.unknown(key, value, at, slices.Concat(slices.Collect(maps.Keys(f)), slices.Collect(maps.Keys(unsupported[name]))))
+			d.unknown(key, value, at, known, slices.Sorted(maps.Keys(unsupported[name])))
 		}
 	})
 }
@@ -151,11 +164,10 @@ var emptyAllowed = map[string]bool{"vrfs": true, "tunnels": true, "defaults": tr
 	"control": true, "underlay": true, "addresses": true, "routes": true, "local_ts": true, "remote_ts": true, "forward": true, "allowed_ips": true}
 
 // unknown notes an unknown key. Its value may be the secret of a misspelt key, so it stays out of the excerpt.
-func (d *decoder) unknown(key, value *node, path keyPath, known []string) {
+func (d *decoder) unknown(key, value *node, path keyPath, known, later []string) {
 	key.src.hide(key.line, key.column+len([]rune(key.text+": ")), lastOf(value)-key.line)
-	slices.Sort(known)
 	want := "one of " + strings.Join(known, ", ")
-	if close := closest(key.text, known); close != "" {
+	if close := closest(key.text, slices.Concat(known, later)); close != "" {
 		want = close
 	}
 	d.fail(key, path, want, "unknown key %q", key.text)
@@ -218,11 +230,19 @@ func (d *decoder) text(n *node, path keyPath) (string, bool) {
 	return n.text, true
 }
 
-// file reads a path, which is relative to the file that names it.
+// file reads a path, which is relative to the file that names it. What cannot be one is not shown: it may be what should be in the file.
 func (d *decoder) file(n *node, path keyPath) (string, bool) {
 	s, ok := d.text(n, path)
+	if ok && (len(s) > maxPath || strings.ContainsAny(s, "\n\x00") || strings.HasPrefix(s, "-----BEGIN")) {
+		n.src.hide(n.line, n.column, lastOf(n)-n.line)
+		d.fail(n, path, "the path of a file", "this is no path")
+		return "", false
+	}
 	return beside(n, s), ok
 }
+
+// maxPath is the longest path in bytes (PATH_MAX).
+const maxPath = 4095
 
 // number returns a reader of integers, decimal or with 0x.
 func number[T int | uint16 | uint32](d *decoder, lo, hi T) func(*node, keyPath) (T, bool) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // ConfigError is one mistake in a configuration.
@@ -37,7 +38,17 @@ func (e *ConfigError) Error() string {
 	if e.caret > 0 {
 		fmt.Fprintf(&b, "\n%6d | %s\n       | %s^", e.Line, e.excerpt, margin(e.excerpt, e.caret))
 	}
-	return b.String()
+	return printable(b.String())
+}
+
+// printable replaces what a terminal would take for a command.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // at is a place in front of a message.
@@ -118,4 +129,10 @@ type ConfigWarning struct {
 }
 
 // String returns the warning in one line.
-func (w ConfigWarning) String() string { return at(w.File, w.Line, w.Column) + w.Key + ": " + w.Text }
+func (w ConfigWarning) String() string {
+	key := w.Key
+	if key != "" {
+		key += ": "
+	}
+	return printable(at(w.File, w.Line, w.Column) + key + w.Text)
+}

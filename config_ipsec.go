@@ -124,9 +124,12 @@ func (d *decoder) remote(n *node, path keyPath) (netip.Addr, bool) {
 		return a, true
 	}
 	const want = "an IPv4 or IPv6 address, or any"
-	if hostName.MatchString(s) {
+	switch with, err := netip.ParseAddrPort(s); {
+	case err == nil:
+		d.fail(n, path, fmt.Sprintf("remote: %v and remote_port: %d", with.Addr(), with.Port()), "%q has a port", s)
+	case hostName.MatchString(s):
 		d.fail(n, path, want, "%q: not supported yet by this version (peers by host name)", s)
-	} else {
+	default:
 		d.fail(n, path, want, "%q is no address", s)
 	}
 	return netip.Addr{}, false
@@ -225,13 +228,18 @@ func (d *decoder) key(n *node, path keyPath) (Secret, bool) {
 	key, problem := parseKey(n.text)
 	if problem != "" {
 		d.fail(n, path, keySyntax, "%s", problem)
+		return nil, false
 	}
-	return key, problem == ""
+	d.inFile(n, path)
+	return key, true
 }
 
 const keySyntax = `hexadecimal digits, two for each byte: "0x0102..."`
 
 func parseKey(text string) (key Secret, problem string) {
+	if text == "" {
+		return nil, "the key is empty"
+	}
 	digits, ok := strings.CutPrefix(strings.ToLower(text), "0x")
 	if !ok {
 		return nil, "the key does not begin with 0x"
@@ -258,7 +266,7 @@ func (d *decoder) keyFile(n *node, path keyPath) Secret {
 	if !ok {
 		return nil
 	}
-	data, err := readRegular(name, maxKeyFile)
+	data, err := d.readSecret(n, path, name)
 	if err != nil {
 		d.fail(n, path, "", "read the key: %v", err)
 		return nil

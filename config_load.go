@@ -1,12 +1,15 @@
 package warren
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/token"
 )
@@ -17,23 +20,28 @@ func LoadConfig(path string) (*Config, error) {
 	if filepath.Ext(path) == quickSuffix {
 		return loadQuick(path)
 	}
-	data, err := readRegular(path, maxFile)
+	data, open, err := readRegular(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return parseConfig(path, data, true)
+	return parseConfig(path, data, true, open)
 }
 
 // ParseConfig reads a configuration that is in no file; name stands for the file's in messages, and paths in it are
 // relative to the name's directory. It can include nothing.
 func ParseConfig(name string, data []byte) (*Config, error) {
-	return parseConfig(name, data, false)
+	return parseConfig(name, data, false, false)
 }
 
-func parseConfig(name string, data []byte, includes bool) (*Config, error) {
-	d := &decoder{places: map[string]*node{}, broken: map[string]bool{}, inherited: map[*node]bool{}}
+// parseConfig reads a configuration. open says that everybody may read the file.
+func parseConfig(name string, data []byte, includes, open bool) (*Config, error) {
+	d := newDecoder()
+	d.open[name] = open
 	l := &loader{d: d, includes: includes, seen: map[string]*node{}}
 	root := l.file(name, data)
+	if root.kind == absent && len(d.errs) == 0 {
+		d.fail(root, nil, "vrfs: and tunnels:", "there is nothing in the file")
+	}
 	cfg := d.config(root)
 	issues := cfg.check()
 	for _, i := range issues.mistakes {
@@ -43,6 +51,7 @@ func parseConfig(name string, data []byte, includes bool) (*Config, error) {
 		return nil, d.report()
 	}
 	cfg = cfg.withDefaults()
+	cfg.Warnings = d.warnings
 	for _, w := range issues.warnings {
 		n := d.nearest(w.path)
 		cfg.Warnings = append(cfg.Warnings, ConfigWarning{File: n.src.name, Line: n.line, Column: n.column, Key: w.path.String(), Text: w.problem})
@@ -61,6 +70,7 @@ type loader struct {
 
 // file returns the root of a file, with what it includes.
 func (l *loader) file(name string, data []byte) *node {
+	data = bytes.TrimPrefix(data, byteOrderMark)
 	src := newSource(name, l.files, data)
 	l.files++
 	top := &node{src: src, line: 1, column: 1}
@@ -69,6 +79,9 @@ func (l *loader) file(name string, data []byte) *node {
 		return top
 	}
 	l.seen[absolute(name)] = top
+	if !l.isText(top, data) {
+		return top
+	}
 	root, err := parseYAML(src, data)
 	if err != nil {
 		src.unparsed = true
@@ -93,6 +106,36 @@ func (l *loader) file(name string, data []byte) *node {
 		root.entries = merge(root.entries, i, mergeable)
 	}
 	return root
+}
+
+// byteOrderMark begins files of some editors.
+var byteOrderMark = []byte("\ufeff")
+
+// isText sees that a file is UTF-8 without control characters (YAML 1.2.2 section 5.1). It shows nothing of one that is not, in which
+// nobody could find the secrets.
+func (l *loader) isText(top *node, data []byte) bool {
+	line, column := 1, 0
+	for at := 0; at < len(data); {
+		r, size := utf8.DecodeRune(data[at:])
+		column++
+		problem := ""
+		switch {
+		case r == utf8.RuneError && size == 1:
+			problem = fmt.Sprintf("byte %#02x is not UTF-8", data[at])
+		case r == '\n':
+			line, column = line+1, 0
+		case unicode.IsControl(r) && r != '\t' && r != '\r' && r != '\u0085':
+			problem = fmt.Sprintf("%U is a control character", r)
+		}
+		if problem != "" {
+			where := &node{src: &source{name: top.src.name, order: top.src.order}, line: line, column: column}
+			l.d.unparsed = true
+			l.d.fail(where, nil, "YAML in UTF-8", "not text: %s", problem)
+			return false
+		}
+		at += size
+	}
+	return true
 }
 
 // syntax notes what the YAML parser refused.
@@ -175,11 +218,12 @@ func (l *loader) includeFile(n *node, at keyPath, path string) *node {
 		l.d.fail(n, at, "", "%s is read already: see %s:%d", path, first.src.name, first.line)
 		return nil
 	}
-	data, err := readRegular(path, maxFile)
+	data, open, err := readRegular(path, maxFile)
 	if err != nil {
 		l.d.fail(n, at, "", "include %v", err)
 		return nil
 	}
+	l.d.open[path] = open
 	root := l.file(path, data)
 	l.seen[absolute(path)] = n
 	if root.kind != mapping && root.kind != absent {
@@ -204,26 +248,26 @@ func beside(n *node, path string) string {
 	return filepath.Join(filepath.Dir(n.src.name), path)
 }
 
-// readRegular reads a regular file of bounded length. Devices and pipes might never end.
-func readRegular(path string, most int64) ([]byte, error) {
+// readRegular reads a regular file of bounded length, and says whether everybody may read it. Devices and pipes might never end.
+func readRegular(path string, most int64) (data []byte, open bool, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+		return nil, false, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	data, err = io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if int64(len(data)) > most {
-		return nil, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("longer than %d bytes", most)}
+		return nil, false, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("longer than %d bytes", most)}
 	}
-	return data, nil
+	return data, info.Mode().Perm()&othersRead != 0, nil
 }

@@ -36,6 +36,9 @@ func ImportQuick(path string) (yaml []byte, warnings []ConfigWarning, err error)
 	fmt.Fprintf(b, "# From %s. There are secrets in it.\n", filepath.Base(path))
 	quickInterface(b, name, q)
 	quickPeers(b, q.Peers)
+	if openToAll(path) {
+		warnings = append(warnings, ConfigWarning{File: path, Text: "everybody may read the keys in it: want chmod 600"})
+	}
 	for _, i := range q.Ignored {
 		warnings = append(warnings, ConfigWarning{File: path, Line: i.Line, Column: 1, Key: i.Key, Text: "ignored: " + i.Why})
 	}
@@ -61,7 +64,7 @@ func loadQuick(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := parseConfig(path+" as YAML", yaml, false)
+	cfg, err := parseConfig(path+" as YAML", yaml, false, false)
 	if err != nil {
 		return nil, err
 	}

@@ -126,6 +126,7 @@ func (d *decoder) psk(n *node, path keyPath) (Secret, bool) {
 		d.fail(n, path, "", "%v", err)
 		return nil, false
 	}
+	d.inFile(n, path)
 	return Secret(n.text), true
 }
 
@@ -140,7 +141,7 @@ func (d *decoder) pskFile(ipsec, at *node, path keyPath, k *IKEConfig) {
 	if !ok {
 		return
 	}
-	data, err := readRegular(name, maxKeyFile)
+	data, err := d.readSecret(at, path, name)
 	if err != nil {
 		d.fail(at, path, "", "read the secret: %v", err)
 		return

@@ -66,7 +66,7 @@ func (d *decoder) neighbor(n *node, path keyPath, all *node) *NeighborConfig {
 	own := DefaultBGPSession()
 	if all != nil {
 		// Mistakes there are found where it is read for itself.
-		quiet := &decoder{places: map[string]*node{}, broken: map[string]bool{}}
+		quiet := newDecoder()
 		for key, read := range quiet.session(&own, fields{}) {
 			if value := all.entry(key); value != nil {
 				read(value, keyPath{key})

@@ -70,6 +70,7 @@ func (d *decoder) wgKey(n *node, path keyPath) (Secret, bool) {
 		d.fail(n, path, wgKeySyntax, "this is no WireGuard key")
 		return nil, false
 	}
+	d.inFile(n, path)
 	return key[:], true
 }
 
@@ -85,7 +86,7 @@ func (d *decoder) wgKeyFile(around, at *node, path keyPath, instead string, into
 	if !ok {
 		return
 	}
-	data, err := readRegular(name, maxKeyFile)
+	data, err := d.readSecret(at, path, name)
 	if err != nil {
 		d.fail(at, path, "", "read the key: %v", err)
 		return

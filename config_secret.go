@@ -1,6 +1,8 @@
 package warren
 
 import (
+	"fmt"
+	"os"
 	"regexp"
 	"strings"
 
@@ -27,6 +29,42 @@ type source struct {
 	secrets map[int][]span
 	// unparsed: the file is no YAML, so that nobody has marked its secrets.
 	unparsed bool
+}
+
+// othersRead is the right of everybody to read a file.
+const othersRead = 0o004
+
+// openToAll says whether everybody may read a file that is there.
+func openToAll(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().Perm()&othersRead != 0
+}
+
+// readSecret reads a file with a secret, which the key at a node names.
+func (d *decoder) readSecret(n *node, path keyPath, name string) ([]byte, error) {
+	data, open, err := readRegular(name, maxKeyFile)
+	if open {
+		d.warn(n, path, "everybody may read %s: want chmod 600", name)
+	}
+	return data, err
+}
+
+// warn tells of what is no mistake. What several tunnels inherit is told once.
+func (d *decoder) warn(n *node, path keyPath, format string, args ...any) {
+	w := ConfigWarning{File: n.src.name, Line: n.line, Column: n.column, Key: path.String(), Text: fmt.Sprintf(format, args...)}
+	for _, o := range d.warnings {
+		if o.File == w.File && o.Line == w.Line && o.Column == w.Column && o.Text == w.Text {
+			return
+		}
+	}
+	d.warnings = append(d.warnings, w)
+}
+
+// inFile notes a secret that stands in the configuration itself.
+func (d *decoder) inFile(n *node, path keyPath) {
+	if d.open[n.src.name] {
+		d.warn(n, path, "everybody may read the secret in %s: want chmod 600", n.src.name)
+	}
 }
 
 func newSource(name string, order int, data []byte) *source {
@@ -85,6 +123,9 @@ func (s *source) hideUnparsed(line int) {
 // maxExcerpt is how many characters of a line an excerpt shows.
 const maxExcerpt = 160
 
+// maxLine is how many characters of a line are looked at for one.
+const maxLine = 1 << 13
+
 // excerpt returns a source line without its secrets, and the column of it that a column of the source has become.
 func (s *source) excerpt(line, column int) (string, int) {
 	if line < 1 || line > len(s.lines) {
@@ -94,6 +135,7 @@ func (s *source) excerpt(line, column int) (string, int) {
 		s.hideUnparsed(line)
 	}
 	text := []rune(strings.TrimRight(s.lines[line-1], "\r\n"))
+	text = text[:min(len(text), maxLine)]
 	var out []rune
 	caret := 0
 	for i := 0; i < len(text); i++ {

@@ -261,8 +261,18 @@ func manyPools(n int) string {
 
 func TestParseConfigTakesWhatItSays(t *testing.T) {
 	tests := []struct{ name, yaml, want string }{
-		{"empty", "", ""},
-		{"a comment", "# nothing\n", ""},
+		{"empty", "", "x.yaml:1:1: there is nothing in the file; want vrfs: and tunnels:"},
+		{"a comment", "# nothing\n", "there is nothing in the file"},
+		{"a byte order mark", "\ufeffvrfs: {}\n", ""},
+		{"lines that end as in Windows", "vrfs: {}\r\ntunnels: {}\r\n", ""},
+		{"Latin-1", "vrfs: {}\n# caf\xe9\n", "x.yaml:2:6: not text: byte 0xe9 is not UTF-8; want YAML in UTF-8"},
+		{"UTF-16", "\xff\xfev\x00r\x00", "x.yaml:1:1: not text: byte 0xff is not UTF-8"},
+		{"a command for the terminal", "vrfs: {\"\x1b[31m\": {}}\n", "x.yaml:1:9: not text: U+001B is a control character"},
+		{"such a command that is escaped", "\"\\e[31m\": {}\n", `1:1: �[31m: unknown key "\x1b[31m"`},
+		{"an unknown key", "metrcs: {}\n", "want metrics"},
+		{"keys that can be", "x: {}\n", "want one of control, defaults, forward, ike, include, key_export, log, pools, tunnels, underlay, vrfs, wireguard, workers\n"},
+		{"a port behind the peer's address", "tunnels: {a: {ipsec: {remote: \"192.0.2.2:4501\"}}}\n", `"192.0.2.2:4501" has a port; want remote: 192.0.2.2 and remote_port: 4501`},
+		{"a long socket", "control: {socket: /" + strings.Repeat("x", 108) + "}\n", "control.socket: the path has 109 bytes; want at most 107"},
 		{"many keys on one line", "log: {level: info}\npools: {" + manyPools(40) + "}\n", ""},
 		{"keys without values", "vrfs:\ntunnels:\ndefaults:\n", ""},
 		{"no mapping", "just text", "this is a single value"},

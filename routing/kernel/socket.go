@@ -163,6 +163,9 @@ func onThread(namespace string, f func() error) error {
 		open = netns.GetFromPath
 	}
 	target, err := open(namespace)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("network namespace %q does not exist; make it with `ip netns add`", namespace)
+	}
 	if err != nil {
 		return fmt.Errorf("open network namespace %q: %w", namespace, err)
 	}
