@@ -7,7 +7,7 @@
 //
 // A [Batch] owns its arena. A worker owns the batch; nobody else may touch it. A [Packet] borrows a slot of the arena
 // (or, inbound, of the underlay's receive buffer) from the moment its reader filled it until the batch is Reset, which
-// is the only release point. Whoever needs a packet for longer copies it.
+// is the only release point. To keep a packet for longer, copy it.
 //
 // A slot has room in front of the packet (at least [HeadRoom] bytes) and behind it (at least [TailRoom]), so that a
 // tunnel can seal in place. Packets that come out of a tunnel have only the room that the opened frame left; the

@@ -13,8 +13,8 @@
 //
 // # Don't fragment
 //
-// As with UDP there is no flag per packet: one socket leaves DF clear and is only sent from; its filter lets nothing
-// through.
+// As with UDP (see that package), DF is an option of the socket: one more socket leaves it clear and is only sent from; its filter
+// lets nothing through.
 //
 // # Concurrency
 //

@@ -10,7 +10,7 @@
 // Frames that follow one another to the same peer with equal size leave in one system call as one buffer that the kernel
 // or the card cuts (UDP_SEGMENT, 64 at the most); what arrives so comes as one train (UDP_GRO). Calls that
 // cannot block are raw system calls; a busy worker sleeps in poll(2), and only one with little to do in Go's poller.
-// On loopback at 1400 bytes a frame costs about 100 ns to send so, against 1.2 us and more by sendmmsg alone.
+// On loopback a frame of 1400 bytes costs about 100 ns to send that way, and 1.2 µs or more by sendmmsg alone.
 //
 // # Don't fragment
 //
