@@ -81,8 +81,8 @@ type Machine struct {
 	changes []Change
 }
 
-// NewMachine is a session in state Down, with a discriminator of ours that is not 0 and no other session's. The
-// configuration has passed its Check. rnd is for jitter.
+// NewMachine returns a session in state Down, with a discriminator of ours that is not 0 and no other session's. The configuration
+// has passed its Check. rnd is for jitter.
 func NewMachine(config Config, discriminator uint32, rnd *rand.Rand, now time.Time) *Machine {
 	m := &Machine{config: config, rand: rnd, local: discriminator, state: Down, remoteState: Down,
 		required: config.RequiredMinRx, usedRx: config.RequiredMinRx}

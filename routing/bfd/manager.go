@@ -83,7 +83,7 @@ type session struct {
 	sent, received uint64
 }
 
-// NewManager is without sessions. Their timers pass while Run runs.
+// NewManager returns a Manager without sessions. Their timers run while Run does.
 func NewManager(config ManagerConfig) *Manager {
 	if config.Rand == nil {
 		config.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
@@ -91,8 +91,8 @@ func NewManager(config ManagerConfig) *Manager {
 	return &Manager{config: config, wake: make(chan struct{}, 1), inbox: make(chan arrival, waiting), peers: map[netip.Addr]*session{}, local: map[uint32]*session{}}
 }
 
-// Run keeps the sessions until the context ends. Then all sessions go to AdminDown, each neighbour is told once, and the
-// Manager is empty. Events are told while Run runs, one after the other; who takes long to act on one keeps no session waiting.
+// Run keeps the sessions until the context ends. Then all sessions go to AdminDown, each neighbour is told once, and the Manager is
+// empty. Events are told while Run runs, one after the other; an Event that takes long keeps no session waiting.
 func (m *Manager) Run(ctx context.Context) error {
 	news, told := make(chan struct{}, 1), make(chan struct{})
 	go func() {
@@ -372,7 +372,7 @@ type Session struct {
 	Sent, Received uint64
 }
 
-// Sessions are those of now, by address.
+// Sessions returns all sessions, by address.
 func (m *Manager) Sessions() []Session {
 	m.mu.Lock()
 	defer m.unlock()
@@ -384,8 +384,7 @@ func (m *Manager) Sessions() []Session {
 	return list
 }
 
-// Dropped are the numbers of received packets by Drop, those that were accepted among them, and of those that could not
-// be sent.
+// Dropped returns how many packets were received, by Drop, accepted ones included, and how many could not be sent.
 func (m *Manager) Dropped() (received [Drops]uint64, unsent uint64) {
 	m.mu.Lock()
 	defer m.unlock()

@@ -89,7 +89,7 @@ func (d Drop) String() string {
 // Size is that of a control packet without authentication, and so of all that we send.
 const Size = 24
 
-// Packet is the mandatory section of a control packet (RFC 5880 section 4.1). Intervals have microseconds.
+// Packet is the mandatory section of a control packet (RFC 5880 section 4.1). Intervals are in whole microseconds.
 type Packet struct {
 	Diag                                                         Diag
 	State                                                        State

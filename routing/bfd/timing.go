@@ -134,7 +134,7 @@ type Status struct {
 	RemoteDemand bool
 }
 
-// Status is that of now.
+// Status returns the current status.
 func (m *Machine) Status() Status {
 	return Status{State: m.state, RemoteState: m.remoteState, Diag: m.diag, RemoteDiag: m.remoteDiag, Local: m.local, Remote: m.remote,
 		Transmit: m.interval(), Detection: m.detection(), Polling: m.polling, RemoteDemand: m.remoteDemand}

@@ -29,7 +29,7 @@ func (s *Speaker) PathDown(name string, why error) error {
 	return s.command(name, func(p *peer, now time.Time) { p.machine.PathDown(now, why) })
 }
 
-// PathUp says that there is a way to a neighbour again, so that it is worth to try at once, unless that has just been done.
+// PathUp says that there is a way to a neighbour again, so that it is worth trying at once, unless that has just been done.
 func (s *Speaker) PathUp(name string) error {
 	return s.command(name, func(p *peer, now time.Time) { p.machine.PathUp(now) })
 }

@@ -12,8 +12,8 @@ import (
 type Table interface {
 	// Established begins a session. All that the neighbour is to have is advertised, now or later, and then EndOfRIB is called.
 	Established(s *Session)
-	// Update has routes that were learned, in order; a prefix may come more than once. The slice is borrowed until it returns. It
-	// returns how many prefixes the neighbour has in the table, before any import policy, for the limits.
+	// Update is given routes that were learned, in order; a prefix may come more than once. The slice is borrowed until it returns.
+	// It returns how many prefixes the neighbour has in the table, before any import policy, for the limits.
 	Update(s *Session, routes []Route) Counts
 	// EndOfRIB says that the neighbour has announced all it has of a family.
 	EndOfRIB(s *Session, f message.Family)

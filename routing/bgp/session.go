@@ -34,7 +34,7 @@ func (c Counts) Of(f message.Family) int {
 	return c.IPv6
 }
 
-// Session is an established session as the Table has it. It works from Established until Down, and does nothing after that.
+// Session is an established session as the Table sees it. It works from Established until Down, and does nothing after that.
 type Session struct {
 	Neighbor   *Neighbor
 	Peer       *route.Peer
@@ -51,8 +51,8 @@ func (s *Session) Advertise(changes []Change) {
 	s.out.advertise(changes)
 }
 
-// EndOfRIB says that all there was when the session came up has been advertised. Only now UPDATEs are sent, so that they
-// are as few as can be, and the End-of-RIB markers behind them.
+// EndOfRIB says that all there was when the session came up has been advertised. UPDATEs are sent only from then on, so that they
+// are as few as can be, and the End-of-RIB markers after them.
 func (s *Session) EndOfRIB() {
 	s.out.uncork()
 }

@@ -317,7 +317,7 @@ func (s *Speaker) all() []*running {
 	return list
 }
 
-// Status is that of all neighbours, by name.
+// Status returns the status of all neighbours, by name.
 func (s *Speaker) Status() []Status {
 	var list []Status
 	for _, r := range s.all() {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Status is a neighbour at a moment.
+// Status is a snapshot of a neighbour.
 type Status struct {
 	Name        string
 	Address     netip.Addr

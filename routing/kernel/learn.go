@@ -12,7 +12,7 @@ import (
 // devices that are live, that of the best metric. Withdrawn says that there is none any more; only Prefix counts then.
 type Learned struct {
 	Prefix    netip.Prefix
-	Device    string // of several hops over live devices that of the lowest index, and its gateway
+	Device    string // of several hops over live devices the one with the lowest index, and its gateway
 	Gateway   netip.Addr
 	Metric    uint32
 	Protocol  uint8 // RTPROT_*: 2 kernel, 3 boot, 4 static, 12 bird, ...

@@ -17,9 +17,9 @@ const (
 	tablePriority = 32765
 )
 
-// PolicyRouting has packets go by a table of ours although the main table has a default route, as wg-quick(8) does it with two rules
-// for each family: what the main table knows better than by a default route goes that way; of the rest, what does not bear the
-// mark goes by our table. What bears it, as our own sealed packets do, sees only the main table.
+// PolicyRouting makes packets follow a table of ours although the main table has a default route, as wg-quick(8) does with two
+// rules for each family: packets for which the main table has a better route than a default route follow that one; of the others,
+// those without the mark follow our table. Those with the mark, such as our own sealed packets, see only the main table.
 type PolicyRouting struct {
 	// Namespace is a name as `ip netns` shows it, or a path; empty is the process's own.
 	Namespace string
@@ -31,8 +31,8 @@ type PolicyRouting struct {
 	Protocol uint8
 }
 
-// Install makes the rules stand, and removes others of ours that a former life has left. Rules that stand already stay, so that no
-// packet finds none.
+// Install makes the rules stand, and removes others of ours that an earlier process has left. Rules that stand already stay, so
+// that no packet finds none.
 func (p PolicyRouting) Install() error {
 	return p.each(func(h *netlink.Handle, family int, found []netlink.Rule) error {
 		wanted := p.rules(family)

@@ -224,7 +224,8 @@ func (t *Table) change(at place, hops []Hop) error {
 	return nil
 }
 
-// Settled says that all that is wanted was said: what a former life left and nobody wanted again is removed.
+// Settled says that everything that is wanted has been set: routes that an earlier process left, and that nobody set again, are
+// removed.
 func (t *Table) Settled() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -237,7 +238,7 @@ func (t *Table) Settled() {
 	t.wakeWriter()
 }
 
-// Stats are the numbers of now.
+// Stats returns the current numbers.
 func (t *Table) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -14,7 +14,7 @@ var protocols = map[string]uint8{
 	"eigrp": 192,
 }
 
-// ParseProtocol reads the number of who entered a route into the kernel's table, 1 to 255, or its name as `ip route` prints it.
+// ParseProtocol reads the protocol of a route in the kernel's table: its number, 1 to 255, or its name as `ip route` prints it.
 func ParseProtocol(s string) (uint8, error) {
 	if n, ok := protocols[s]; ok {
 		return n, nil

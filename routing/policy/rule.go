@@ -2,13 +2,13 @@ package policy
 
 import "github.com/warrenvpn/warren/routing/route"
 
-// Rule is one rule as people write it. All its conditions must hold; an empty one holds always.
+// Rule is one rule as people write it. All its conditions must hold; an empty one always holds.
 type Rule struct {
 	// From is the source of the route: connected, static, ipsec, bgp or kernel.
 	From string
 	// Device is a pattern for the device that a kernel route leads out of, and for the port of any other.
 	Device string
-	// Protocol is who entered a kernel route into the kernel's table: a number, or a name as `ip route` prints it.
+	// Protocol is that of a kernel route: a number, or a name as `ip route` prints it.
 	Protocol string
 	// Prefixes are the ranges that the prefix must be in one of.
 	Prefixes []string
@@ -19,7 +19,7 @@ type Rule struct {
 	// Neighbor is a pattern for the name of the BGP neighbour that announced the route, or the neighbour's address.
 	Neighbor string
 
-	// Reject rejects what the rule takes, and goes without Set.
+	// Reject rejects what the rule matches, and goes without Set.
 	Reject bool
 	// Set is what changes of a route that the rule accepts.
 	Set Set
@@ -33,7 +33,7 @@ type Set struct {
 	MED, LocalPref *uint32
 	// RemoveCommunities may be patterns, and go before AddCommunities come.
 	RemoveCommunities, AddCommunities []string
-	// NextHopSelf takes the next hop out, so that the speaker puts its own address there.
+	// NextHopSelf removes the next hop, so that the speaker puts its own address there.
 	NextHopSelf bool
 	// Prepend is how many times more than usual our AS goes in front of the AS path.
 	Prepend int

@@ -18,9 +18,10 @@ const (
 	earlyRoom = 1 << 20
 )
 
-// Early keeps datagrams that come for an SPI which was allocated and whose SA is not installed yet: a peer that answers IKE_AUTH may
-// send at once, and what it sends may come before the answer does, or be found sooner. When the SA is there they are received again,
-// and those of an SPI that was given back are dropped then. Add it to the data plane as an underlay whose opener is the gateway.
+// Early keeps datagrams that come for an SPI which was allocated and whose SA is not installed yet: a peer that answers IKE_AUTH
+// may send at once, and what it sends may come before the answer does, or be read sooner. When the SA is there they are received
+// again, and those of an SPI that was given back are dropped then. Add it to the data plane as an underlay whose opener is the
+// gateway.
 //
 // Datagrams are kept only for an SPI that is expected, which nobody but the peer can know; for each only so many, and so much for all.
 type Early struct {
@@ -49,7 +50,7 @@ type earlyDatagram struct {
 	train dataplane.Train
 }
 
-// Early is where the gateway keeps what comes early. From the first call on it does.
+// Early returns where the gateway keeps datagrams that come before their SA. It does so from the first call on.
 func (g *Gateway) Early() *Early {
 	g.early.on.Store(true)
 	return g.early
@@ -117,7 +118,7 @@ func (e *Early) again(all ...earlyDatagram) {
 	}
 }
 
-// Recv implements dataplane.Receiver: one datagram at a time, as if it came now where it came first.
+// Recv implements dataplane.Receiver: one datagram at a time, as if it arrived now where it did at first.
 func (e *Early) Recv(rx *dataplane.Rx) error {
 	rx.Reset()
 	for {
@@ -140,7 +141,7 @@ func (e *Early) Recv(rx *dataplane.Rx) error {
 	}
 }
 
-// Name implements dataplane.Underlay, and what follows too. Nothing leaves by it.
+// Name implements dataplane.Underlay, as do the methods that follow. Nothing is sent through it.
 func (e *Early) Name() string { return "early" }
 
 // Local is nowhere.

@@ -75,9 +75,9 @@ func (g *Gateway) worker(i int) *scratch {
 	return s
 }
 
-// PathError lowers the path MTU of the tunnel whose frame an ICMP error quotes, within the floors. An error that quotes
-// none of our SPIs was not earned by a frame of ours, or does not prove it, and is ignored (RFC 4301 section 8.2.1). What the
-// system itself says of its device holds for all tunnels whose frames go the same way.
+// PathError lowers the path MTU of the tunnel whose frame an ICMP error quotes, within the floors. An error that quotes none of our
+// SPIs does not prove that it is about a frame of ours, and is ignored (RFC 4301 section 8.2.1). What the system itself says about
+// its device holds for all tunnels whose frames go the same way.
 func (g *Gateway) PathError(u dataplane.Underlay, e *dataplane.PathError) {
 	var tunnels []*Tunnel
 	switch {

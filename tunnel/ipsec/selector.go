@@ -14,8 +14,8 @@ type Selector struct {
 	From, To netip.Addr
 	// Proto is the upper-layer protocol, 0 for any.
 	Proto uint8
-	// FromPort and ToPort bound the port; for ICMP, type and code in the two octets. 0 and 65535 mean any. A packet
-	// without ports, as a later fragment is, matches any only.
+	// FromPort and ToPort bound the port; for ICMP, type and code in the two octets. 0 and 65535 mean any. A packet without ports,
+	// such as a later fragment, matches only a selector for any port.
 	FromPort, ToPort uint16
 }
 

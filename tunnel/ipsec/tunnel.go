@@ -63,7 +63,7 @@ func (c *Child) Use() (u Use) {
 	return u
 }
 
-// Tunnel is an ESP tunnel to one peer. It implements dataplane.Tunnel. It is what workers read, one cache line.
+// Tunnel is an ESP tunnel to one peer. It implements dataplane.Tunnel. It holds what workers read, in one cache line.
 type Tunnel struct {
 	path atomic.Pointer[dataplane.Path]
 	out  atomic.Pointer[outbound]

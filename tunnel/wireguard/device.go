@@ -29,14 +29,13 @@ type Options struct {
 	Peers *dataplane.Peers
 	// KeyLog is told the keys of every handshake, from any goroutine; nil for nobody.
 	KeyLog func(handshake.EphemeralKeys)
-	// Taps are shown the messages that do not pass workers on their way out, or pass them before it is known whose they are; nil
-	// for nobody. The plane has them.
+	// Taps see the messages that workers do not send, or receive before it is known whose they are; nil for none. A Plane is one.
 	Taps Taps
 	// Handshakers is how many handshake messages are worked on at the same time; 0 is one for each processor.
 	Handshakers int
 }
 
-// Taps copy a peer's messages for who captures them. They must not wait, and keep nothing that they are shown.
+// Taps copy a peer's messages for captures. They must not wait, and keep nothing that they are shown.
 type Taps interface {
 	// Sending is shown frames of one underlay before they leave.
 	Sending(frames []dataplane.Frame)
@@ -141,8 +140,8 @@ func (d *Device) SetPrivateKey(k handshake.PrivateKey) error {
 	return nil
 }
 
-// AddUnderlay lets peers be reached through an underlay. Those whose endpoint nobody could send to go through it from now on,
-// if it is of that family. Its datagrams come by the data plane: add it there too, with the device as its Opener.
+// AddUnderlay lets peers be reached through an underlay. Peers whose endpoint no underlay could reach use it from now on, if it is
+// of that family. The data plane receives its datagrams: add it there too, with the device as its Opener.
 func (d *Device) AddUnderlay(u dataplane.Underlay) {
 	defer d.lock()()
 	d.underlays = append(d.underlays, outlet{u, u.NewSender()})
@@ -153,8 +152,8 @@ func (d *Device) AddUnderlay(u dataplane.Underlay) {
 }
 
 // RemoveUnderlay takes an underlay away. Peers that were reached through it go through another of the same family, or keep their
-// endpoint until there is one: so a device changes its port. Packets that still come in by it are opened until it is closed,
-// and move nobody back.
+// endpoint until there is one: that is how a device changes its port. Packets that still come in by it are opened until it is
+// closed, and move no peer back.
 func (d *Device) RemoveUnderlay(u dataplane.Underlay) {
 	defer d.lock()()
 	d.underlays = slices.DeleteFunc(d.underlays, func(o outlet) bool { return o.underlay == u })

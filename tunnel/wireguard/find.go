@@ -7,7 +7,7 @@ import (
 
 var _ dataplane.Finder = (*Device)(nil)
 
-// Find implements dataplane.Finder: by the receiver index of transport data. Whose a handshake message is comes out later, see
+// Find implements dataplane.Finder: by the receiver index of transport data. Whose a handshake message is becomes known later, see
 // Options.Taps.
 func (d *Device) Find(datagram []byte) (tunnel uint32, ok bool) {
 	index, _, ok := handshake.ParseTransport(datagram)

@@ -16,9 +16,9 @@ type lowered struct {
 	peers []*Peer
 }
 
-// PathError implements dataplane.Opener: it lowers the path MTU of the peer whose message an ICMP error quotes, within the
-// floors. An error that quotes none of our sessions was not earned by a message of ours, or does not prove it. What the system
-// itself says of its device holds for all peers whose messages go the same way.
+// PathError implements dataplane.Opener: it lowers the path MTU of the peer whose message an ICMP error quotes, within the floors.
+// An error that quotes none of our sessions does not prove that it is about a message of ours, and is ignored. What the system
+// itself says about its device holds for all peers whose messages go the same way.
 func (d *Device) PathError(u dataplane.Underlay, e *dataplane.PathError) {
 	var peers []*Peer
 	switch {

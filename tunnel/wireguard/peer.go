@@ -188,7 +188,7 @@ func (p *Peer) SetPresharedKey(k handshake.PresharedKey) {
 	p.hs.SetPresharedKey(k)
 }
 
-// SetPersistentKeepalive sets the interval, the first being due at once; 0 ends them.
+// SetPersistentKeepalive sets the interval; the first keepalive is due at once. 0 ends them.
 func (p *Peer) SetPersistentKeepalive(every time.Duration) {
 	defer p.device.lock()()
 	p.hs.SetPersistentKeepalive(p.device.now(), every)

@@ -9,8 +9,8 @@ import (
 	"github.com/warrenvpn/warren/dataplane/wire"
 )
 
-// SourceCheck says whether a peer may send a packet, of which at least the header was parsed. Workers call it for every packet
-// that came in, at the same time; it must not block or allocate, nor keep the Info.
+// SourceCheck says whether a peer may send a packet, of which at least the header was parsed. Workers call it for every packet that
+// came in, concurrently; it must not block or allocate, nor keep the Info.
 type SourceCheck func(*wire.Info) bool
 
 // source is the snapshot of what a peer may send.

@@ -13,7 +13,7 @@ type State uint8
 
 // The states.
 const (
-	Idle State = iota // no session, and nobody has asked for one in vain
+	Idle State = iota // no session, and none was asked for in vain
 	Up                // there is a session
 	Down              // no answer for handshake.RekeyAttemptTime, and none since
 )
@@ -106,7 +106,7 @@ func (d *Device) Status() []PeerStatus {
 	return all
 }
 
-// HandshakeDrops returns how many handshake messages became of no use, by reason; under handshake.None are those that did.
+// HandshakeDrops returns how many handshake messages were dropped, by reason; handshake.None counts those that were not.
 func (d *Device) HandshakeDrops() (n [handshake.Drops]uint64) {
 	for i := range d.drops {
 		n[i] = d.drops[i].Load()
