@@ -18,8 +18,9 @@
 // Then its parts, each with the files that begin with its name: keying.go (the goroutine that drives IKE), wireguard.go, bgp.go,
 // bfd.go, kernelroutes.go and policyrouting.go, forward.go, keyexport.go, simulation.go.
 //
-// Last what it tells: status.go and report.go, explain.go, capture.go, control.go and control_listen.go (the socket on which the program// asks),
-// takeover.go (a new process in the place of the old one). Files named ..._control.go are the part of the control socket.
+// Last what it tells: status.go and report.go, explain.go, capture.go, control.go and control_listen.go (the socket on which the
+// program asks), takeover.go (a new process in the place of the old one). A file named ..._control.go is its subject's part of the
+// control socket, at both ends.
 //
 // Below this package: dataplane for packets, tunnel/ipsec and tunnel/wireguard for sealing, tunnel/ike for keys, routing for
 // routes.
