@@ -142,6 +142,27 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
+// TestLargest: a frame as large as the path takes arrives whole, however large that is.
+func TestLargest(t *testing.T) {
+	for _, c := range [][2]string{{"127.0.77.13", "127.0.77.14"}, {"::1", "::1"}} {
+		a, b := open(t, c[0], 1), open(t, c[1], 1)
+		mtu, err := a.PathMTU(netip.MustParseAddr(c[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, size := range []int{9300, 20000, mtu - a.Encap().Len()} {
+			fs := frames(a, c[1], 900, 1, size, true)
+			if a.NewSender().Send(fs); fs[0].Drop != packet.None {
+				t.Fatalf("%s: %d bytes: %v", c[1], size, fs[0].Drop)
+			}
+			if got := receive(t, b.Receivers()[0], 1); len(got[0].Data) != size {
+				t.Errorf("%s: %d bytes of %d", c[1], len(got[0].Data), size)
+			}
+		}
+		_, _ = a.Close(), b.Close()
+	}
+}
+
 // TestNoRoom: what the kernel has no room for is told with what came after it, to the worker whose it was.
 func TestNoRoom(t *testing.T) {
 	for _, c := range [][2]string{{"127.0.77.9", "127.0.77.10"}, {"::1", "::1"}} {

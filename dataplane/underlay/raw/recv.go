@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	// slots is how many packets one Recv takes, slotLen how long one may be: a path with jumbo frames.
+	// slots is how many packets one Recv takes, slotLen how long one may be: any, since there are devices that take them whole, and
+	// peers that fragment. Of what is not written to, nothing is in memory. The odd lines keep the slots' beginnings from falling
+	// into the same sets of the cache.
 	slots   = 64
-	slotLen = 9216 + 5*64
+	slotLen = 65536 + 5*64
 )
 
 // receiver is one worker's end.

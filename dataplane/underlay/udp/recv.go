@@ -14,10 +14,10 @@ const (
 	// trainSlots is how many trains one Recv takes where the kernel coalesces, datagramSlots where it does not.
 	trainSlots    = 32
 	datagramSlots = 64
-	// trainBytes holds the largest train, datagramBytes the largest datagram of a path with jumbo frames. The odd lines
-	// keep the slots' beginnings from falling into the same sets of the cache.
-	trainBytes    = 65536 + 5*64
-	datagramBytes = 9216 + 5*64
+	// slotBytes holds the largest train, and the largest datagram: there are devices that take them whole, and peers that fragment.
+	// Of what is not written to, nothing is in memory. The odd lines keep the slots' beginnings from falling into the same sets of
+	// the cache.
+	slotBytes = 65536 + 5*64
 	// enough is how much one call may take before the worker looks at it: what fits a core's own cache.
 	enough = 192 << 10
 	// atOnce is how many messages one call asks for.
@@ -31,11 +31,11 @@ type receiver struct {
 }
 
 func newReceiver(s *Socket, i int) *receiver {
-	n, size := trainSlots, trainBytes
+	slots := trainSlots
 	if !s.gro {
-		n, size = datagramSlots, datagramBytes
+		slots = datagramSlots
 	}
-	return &receiver{s, s.socks.NewQueue(i, s.place.V6, n, size)}
+	return &receiver{s, s.socks.NewQueue(i, s.place.V6, slots, slotBytes)}
 }
 
 // Recv implements dataplane.Receiver.

@@ -168,12 +168,12 @@ func TestKeepalivesAreSwallowed(t *testing.T) {
 	}
 }
 
-// TestMalformedDatagramsAreCounted: what is empty, or longer than a slot, is no frame, and does not vanish.
+// TestMalformedDatagramsAreCounted: what is empty is no frame, and does not vanish.
 func TestMalformedDatagramsAreCounted(t *testing.T) {
 	for _, c := range []struct {
 		lacks lacks
 		sizes []int
-	}{{lacks{}, []int{0, 0}}, {lacks{gro: true}, []int{0, datagramBytes + 1, 20000}}} {
+	}{{lacks{}, []int{0, 0}}, {lacks{gro: true}, []int{0, 0, 0}}} {
 		b := open(t, Config{Local: local4, lacks: c.lacks})
 		conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(b.Local()))
 		if err != nil {
@@ -287,6 +287,28 @@ func TestTooLargeForTheDevice(t *testing.T) {
 	a.NewSender().Send(fs)
 	if fs[0].Drop != packet.None || fs[1].Drop != packet.UnderlayTooBig {
 		t.Errorf("%v, %v", fs[0].Drop, fs[1].Drop)
+	}
+}
+
+// TestLargest: a frame as large as the path takes arrives whole, however large that is.
+func TestLargest(t *testing.T) {
+	for _, local := range []netip.AddrPort{local4, local6} {
+		for _, gro := range []bool{false, true} {
+			a, b := open(t, Config{Local: local}), open(t, Config{Local: local, lacks: lacks{gro: !gro}})
+			mtu, err := a.PathMTU(local.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, size := range []int{9300, 20000, mtu - a.Encap().Len()} {
+				fs := espFrames(&dataplane.Path{Underlay: a, Remote: b.Local()}, 900, 1, size)
+				if a.NewSender().Send(fs); fs[0].Drop != packet.None {
+					t.Fatalf("%v, %d bytes: %v", local, size, fs[0].Drop)
+				}
+				if got := collect(t, b.Receivers()[0], 1); len(got[0].data) != size {
+					t.Errorf("%v, receive offload %v: %d bytes of %d", local, gro, len(got[0].data), size)
+				}
+			}
+		}
 	}
 }
 
