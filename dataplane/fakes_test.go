@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ type fakeTunnel struct {
 	index  uint32
 	mtu    int
 	refuse packet.Reason
+	// from, if there is any, are the only addresses whose packets its selectors cover.
+	from   []string
 	keep   bool
 	sealed [][]byte
 }
@@ -31,6 +34,9 @@ func (t *fakeTunnel) Seal(ctx *Ctx, pkts []packet.Packet) (refused int) {
 		p := &pkts[i]
 		if p.Drop == packet.None && t.refuse != packet.None {
 			p.Drop = t.refuse
+		}
+		if p.Drop == packet.None && t.from != nil && !slices.Contains(t.from, p.Info.SrcAddr().String()) {
+			p.Drop = packet.SelectorOut
 		}
 		if p.Drop != packet.None {
 			refused++

@@ -70,7 +70,8 @@ func (w *worker) answer(e *tunnelEntry, p *packet.Packet, kind wire.ICMPError, m
 // replySource chooses the address that an error comes from, so that its receiver takes it and an operator knows it.
 //
 // Towards a tunnel: the vrf's address at its first port, as a router's traceroute shows the side the packet was going to; else
-// our own end of that tunnel. Towards the port: our end of the tunnel the packet was going into, never an address of the
+// our own end of that tunnel. Where the tunnel's selectors do not let that out: the packet's own destination, which they cover
+// (RFC 4301 section 6.2). Towards the port: our end of the tunnel the packet was going into, never an address of the
 // port's own side, which would take a packet from its own address for forged. Where there is none, the packet's own
 // destination: the one address that the sender is sure to connect with the packet, and that passes reverse-path filters.
 func replySource(v *VRF, e, back *tunnelEntry, info *wire.Info) netip.Addr {
@@ -111,10 +112,7 @@ func (w *worker) sendReplies() {
 	for i := range pkts {
 		one, to := pkts[i:i+1], r.to[i]
 		if to.tunnel != nil {
-			w.tapClear(to.tunnel.index, true, one)
-			if to.tunnel.tunnel.Seal(&w.ctx, one) > 0 {
-				w.counters.Drop(one[0].Drop, to.tunnel.index, 1)
-			}
+			w.replyInto(to.tunnel, one)
 		} else if to.port != nil {
 			to.port.writer(w.ctx.Worker).Write(one)
 			if one[0].Drop != packet.None {
@@ -125,4 +123,22 @@ func (w *worker) sendReplies() {
 	w.ctx.Tx.Flush()
 	r.batch.Reset()
 	r.to = r.to[:0]
+}
+
+// replyInto sends an error back into the tunnel that its packet came from.
+func (w *worker) replyInto(e *tunnelEntry, one []packet.Packet) {
+	p := &one[0]
+	for _, last := range []bool{false, true} {
+		w.tapClear(e.index, true, one)
+		if e.tunnel.Seal(&w.ctx, one) == 0 {
+			return
+		}
+		if last || p.Drop != packet.SelectorOut {
+			break
+		}
+		wire.AnswerAsDestination(p.Bytes())
+		wire.Parse(p.Bytes(), &p.Info, false)
+		p.Drop = packet.None
+	}
+	w.counters.Drop(p.Drop, e.index, 1)
 }

@@ -225,6 +225,29 @@ func TestTunnelToTunnelIsAHop(t *testing.T) {
 	}
 }
 
+// TestErrorThatSelectorsDoNotCover: where the address that is a router's own may not enter the tunnel, the error comes from where the
+// packet was going.
+func TestErrorThatSelectorsDoNotCover(t *testing.T) {
+	b := newBench(t)
+	b.one.from = []string{c4, c6}
+	b.fromTunnel(b.one, ip4(b4, c4, 100, hopLimit(1)), ip6(b6, c6, 100, hopLimit(1)))
+	if len(b.one.sealed) != 2 || len(b.drops(b.in.worker)) != 1 {
+		t.Fatalf("%d answered, drops %v", len(b.one.sealed), b.drops(b.in.worker))
+	}
+	four, six := b.one.sealed[0], b.one.sealed[1]
+	if got, want := readICMP(t, four), (icmp{c4, b4, 11, 0, 0}); got != want || wire.Checksum(four[:20], 0) != 0 || wire.Checksum(four[20:], 0) != 0 {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := readICMP(t, six), (icmp{c6, b6, 3, 0, 0}); got != want || wire.Checksum(six[40:], wire.PseudoSum(six, wire.ProtoICMPv6, len(six)-40)) != 0 {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	b.one.from = []string{"10.7.7.7"}
+	b.fromTunnel(b.one, ip4(b4, c4, 100, hopLimit(1)))
+	if got := b.drops(b.in.worker); len(b.one.sealed) != 2 || got[packet.SelectorOut] != 1 {
+		t.Errorf("neither is covered: %d answered, drops %v", len(b.one.sealed), got)
+	}
+}
+
 func TestBackIntoTheSameTunnelIsHairpin(t *testing.T) {
 	b := newBench(t)
 	b.fromTunnel(b.one, ip4(b4, "10.2.0.9", 100))

@@ -110,3 +110,16 @@ func putICMP6(dst []byte, e ICMPError, src netip.Addr, orig []byte, mtu int) int
 	binary.BigEndian.PutUint16(t[2:], Checksum(t, PseudoSum(dst, ProtoICMPv6, len(t))))
 	return n
 }
+
+// AnswerAsDestination makes an ICMP error that PutICMPError wrote come from where the packet that it quotes was going.
+func AnswerAsDestination(b []byte) {
+	if b[0]>>4 == 4 {
+		copy(b[12:16], b[IPv4HeaderLen+8+16:][:4])
+		SetIPv4Checksum(b)
+		return
+	}
+	copy(b[8:24], b[IPv6HeaderLen+8+24:][:16])
+	t := b[IPv6HeaderLen:]
+	t[2], t[3] = 0, 0
+	binary.BigEndian.PutUint16(t[2:], Checksum(t, PseudoSum(b, ProtoICMPv6, len(t))))
+}
