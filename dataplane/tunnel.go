@@ -23,6 +23,13 @@ type Tunnel interface {
 	Seal(ctx *Ctx, pkts []packet.Packet) (refused int)
 }
 
+// Divider is a Tunnel that does not take fragments of every packet.
+type Divider interface {
+	// Whole says that a packet which does not fit must not be fragmented before it is sealed, since its later fragments would not
+	// be covered as it is. Seal takes it as it is then, and its frame is fragmented outside.
+	Whole(p *packet.Packet) bool
+}
+
 // Near is a list of pieces of memory.
 type Near = prefetch.List
 

@@ -88,13 +88,19 @@ func (w *worker) intoTunnel(e *tunnelEntry, run []packet.Packet) {
 		if p.Ingress != 0 && !w.hop(e, p) {
 			continue
 		}
-		if limit := limitFor(p, mtu); p.SegmentSize() > limit {
+		if limit := limitFor(p, mtu); p.SegmentSize() > limit && !staysWhole(e, p) {
 			w.seal(e, run[from:i])
 			w.oversize(e, p, limit)
 			from = i + 1
 		}
 	}
 	w.seal(e, run[from:])
+}
+
+// staysWhole says that a packet which does not fit is sealed as it is, although its sender allowed that it be fragmented.
+func staysWhole(e *tunnelEntry, p *packet.Packet) bool {
+	d, ok := e.tunnel.(Divider)
+	return ok && p.Info.Flags&wire.FlagDF == 0 && d.Whole(p)
 }
 
 // limitFor returns the largest packet of p's family that may enter a tunnel of that MTU. Every link must carry IPv6

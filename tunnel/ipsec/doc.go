@@ -20,7 +20,7 @@
 // # RFC coverage
 //
 // RFC 4301: section 5.1 (outbound: the first child whose selectors match; none: the packet is discarded), 5.2 (inbound:
-// the inner packet must match the SA's selectors), 8.1 (DF), 8.2 (path MTU, by package outer). RFC 3948 section 2 (ESP in UDP;
+// the inner packet must match the SA's selectors), 7 (what ports decide about is sealed whole), 8.1 (DF), 8.2 (path MTU, by package outer). RFC 3948 section 2 (ESP in UDP;
 // the keepalives are sent here and swallowed by the underlay). RFC 6040 (ECN, normal mode; on the way in by package outer).
 // RFC 2983 section 4 (DSCP is copied to the outer header and not back). Not done: transport mode, copying DSCP from the outer
 // header, bypass and discard policies (routes take their place).

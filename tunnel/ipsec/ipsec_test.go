@@ -150,6 +150,52 @@ func TestSelectorsBothWays(t *testing.T) {
 	h[1].dropped(t, packet.SelectorIn, 2)
 }
 
+// TestPortsKeepDatagramsWhole: where selectors name ports, of which fragments but the first one know nothing, what does not fit is
+// fragmented outside; without ports inside.
+func TestPortsKeepDatagramsWhole(t *testing.T) {
+	for _, ports := range []bool{true, false} {
+		for _, suite := range []esp.Suite{esp.AES128GCM16, esp.AES256SHA256} {
+			_, h := pair(t, setup{})
+			for i := range h {
+				c := newChild(t, setup{suite: suite, local: [2][]string{{"10.1.0.0/24"}, {"10.2.0.0/24"}}, window: 64}, i)
+				for j := range c.Local {
+					if c.Remote[j].Proto, c.Local[j].Proto = wire.ProtoUDP, wire.ProtoUDP; ports {
+						one := []*ipsec.Selector{&c.Remote[j], &c.Local[j]}[i]
+						one.FromPort, one.ToPort = 53, 53 // of b
+					}
+				}
+				h[i].tunnel.RemoveChild(h[i].child)
+				if err := h[i].tunnel.AddChild(c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			long := clearDF(packettest.UDP("10.1.0.5", "10.2.0.5", 4000, 1))
+			binary.BigEndian.PutUint16(long[22:], 53)
+			super := packettest.UDP("10.1.0.5", "10.2.0.5", 28+3*1450, 7)
+			binary.BigEndian.PutUint16(super[22:], 53)
+			o := wire.Offload{GSO: wire.GSOUDP, NeedsCsum: true, Size: 1450, HdrLen: 28, CsumStart: 20, CsumOffset: 6}
+			h[0].inject(t, long)
+			if err := h[0].port.InjectTo(0, pipePacket(clearDF(super), o)); err != nil {
+				t.Fatal(err)
+			}
+			sizes := []int{4000, 1478, 1478, 1478}
+			if !ports {
+				first := (h[0].tunnel.InnerMTU() - 20) &^ 7
+				sizes = []int{first + 20, first + 20, 4000 - 2*first, first + 20, 1478 - first, first + 20, 1478 - first, first + 20, 1478 - first}
+			}
+			for i, size := range sizes {
+				if got := h[1].next(t); len(got) != size {
+					t.Errorf("%v, ports %v: packet %d has %d bytes, want %d", suite, ports, i, len(got), size)
+				}
+			}
+			whole := packettest.UDP("10.1.0.5", "10.2.0.5", 4000, 1) // with DF
+			binary.BigEndian.PutUint16(whole[22:], 53)
+			h[0].inject(t, whole)
+			h[0].dropped(t, packet.TooBig, 1)
+		}
+	}
+}
+
 func TestFirstChildThatMatchesTakesIt(t *testing.T) {
 	_, h := pair(t, setup{local: [2][]string{{"10.1.1.0/24"}, {"10.2.0.0/16"}}})
 	for i := range h {

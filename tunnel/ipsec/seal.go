@@ -99,6 +99,17 @@ func (t *Tunnel) Seal(ctx *dataplane.Ctx, pkts []packet.Packet) (refused int) {
 	return refused
 }
 
+// Whole implements dataplane.Divider: where ports decide, of a datagram's fragments only the first one would pass, here and at the
+// peer (RFC 4301 section 7).
+func (t *Tunnel) Whole(p *packet.Packet) bool {
+	out := t.out.Load()
+	if out == nil || out.all != nil {
+		return false
+	}
+	child := out.choose(&p.Info)
+	return child != nil && child.match.ports && !child.match.all(p.Info.Version)
+}
+
 // KeepNear implements dataplane.Tunnel, for the first child SA: most tunnels have no other.
 func (t *Tunnel) KeepNear(l *prefetch.List) {
 	t.mu.Lock()

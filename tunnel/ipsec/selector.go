@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/warrenvpn/warren/dataplane/wire"
 )
@@ -108,7 +109,9 @@ func less(a, b wire.Key6) bool {
 // matcher says whether a packet is covered by a child SA's selectors. It is immutable.
 type matcher struct {
 	// any4 and any6: everything of that family is covered, which is the whole check for route-based tunnels.
-	any4, any6    bool
+	any4, any6 bool
+	// ports: something depends on ports, which a datagram's later fragments do not show.
+	ports         bool
 	local, remote []rule
 }
 
@@ -116,6 +119,7 @@ func newMatcher(local, remote []Selector) *matcher {
 	m := &matcher{local: rules(local), remote: rules(remote)}
 	m.any4 = coversAll(m.local, 4) && coversAll(m.remote, 4)
 	m.any6 = coversAll(m.local, 6) && coversAll(m.remote, 6)
+	m.ports = slices.ContainsFunc(slices.Concat(m.local, m.remote), func(r rule) bool { return r.fromPort != 0 || r.toPort != 65535 })
 	return m
 }
 
