@@ -216,7 +216,7 @@ type Inbound struct {
 	keyed
 	mu  sync.Mutex
 	win window
-	// packets and bytes are those of inner packets that were right; mu guards them too.
+	// packets and bytes are those of packets that came for the first time with a right ICV, whatever was inside; mu guards them too.
 	packets, bytes uint64
 }
 
@@ -236,7 +236,7 @@ func (sa *Inbound) Received() uint64 {
 	return sa.win.top
 }
 
-// Carried returns how many inner packets were right, and their bytes.
+// Carried returns how many packets came for the first time with a right ICV, dummies among them, and how many bytes were inside.
 func (sa *Inbound) Carried() (packets, bytes uint64) {
 	sa.mu.Lock()
 	defer sa.mu.Unlock()

@@ -26,6 +26,7 @@ type Queue struct {
 	control [][ControlLen]byte
 	errs    errorQueue
 	lost    uint32 // messages refused so far
+	busy    int    // for how many turns nobody has looked for errors
 }
 
 // NewQueue returns the end of the i-th socket, with slots of size bytes each.
@@ -98,10 +99,27 @@ func (q *Queue) Wait() ([]Error, error) {
 	case (events|others)&unix.POLLERR == 0:
 		return nil, nil
 	}
-	q.errs.n = 0
+	return q.look(), nil
+}
+
+// lookAfter is how many turns a worker may be busy before it looks for errors all the same.
+const lookAfter = 64
+
+// Busy is called instead of Wait by a worker that need not wait. Once in a while it returns the ICMP errors that came meanwhile, as
+// Wait does: a queue that is never empty must not keep them away.
+func (q *Queue) Busy() []Error {
+	if q.busy++; q.busy < lookAfter {
+		return nil
+	}
+	return q.look()
+}
+
+// look returns the ICMP errors that have come.
+func (q *Queue) look() []Error {
+	q.busy, q.errs.n = 0, 0
 	q.errs.drain(q.fd, q.v6)
 	if q.other >= 0 {
 		q.errs.drain(q.other, q.v6)
 	}
-	return q.errs.all[:q.errs.n], nil
+	return q.errs.all[:q.errs.n]
 }

@@ -30,6 +30,7 @@ func (r *receiver) Recv(rx *dataplane.Rx) error {
 	rx.Reset()
 	for !r.q.Closed() {
 		if r.take(rx); len(rx.Trains) > 0 || rx.Malformed > 0 {
+			r.report(r.q.Busy(), rx)
 			return nil
 		}
 		errs, err := r.q.Wait()

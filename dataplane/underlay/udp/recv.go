@@ -45,20 +45,25 @@ func (r *receiver) Recv(rx *dataplane.Rx) error {
 	rx.Reset()
 	for !r.q.Closed() {
 		if r.take(rx); len(rx.Trains) > 0 || rx.Malformed > 0 {
+			r.report(r.q.Busy(), rx)
 			return nil
 		}
 		errs, err := r.q.Wait()
 		if err != nil {
 			return fmt.Errorf("wait on %s: %w", r.s.Name(), err)
 		}
-		for _, e := range errs {
-			rx.Errors = append(rx.Errors, dataplane.PathError(e))
-		}
-		if len(rx.Errors) > 0 {
+		if r.report(errs, rx); len(rx.Errors) > 0 {
 			return nil
 		}
 	}
 	return dataplane.ErrClosed
+}
+
+// report hands on the ICMP errors. What they quote begins behind the UDP header.
+func (r *receiver) report(errs []sock.Error, rx *dataplane.Rx) {
+	for _, e := range errs {
+		rx.Errors = append(rx.Errors, dataplane.PathError(e))
+	}
 }
 
 // take receives without waiting, until there is nothing more, or enough.

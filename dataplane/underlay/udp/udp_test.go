@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 )
@@ -278,6 +280,31 @@ func TestRefusedPeerCostsNobodyElse(t *testing.T) {
 			s.Send(espFrames(bad, 600, 1, 100))
 		}
 	}
+}
+
+// TestErrorsAreHeardInAFlood: an ICMP error is heard although there is always something to receive, also if another call was told.
+func TestErrorsAreHeardInAFlood(t *testing.T) {
+	a := open(t, Config{Local: local4})
+	gone := &dataplane.Path{Underlay: a, Remote: netip.MustParseAddrPort("127.77.13.9:1")} // a port that nobody is given by chance
+	self := &dataplane.Path{Underlay: a, Remote: a.Local()}
+	s := a.NewSender()
+	var rx dataplane.Rx
+	for turn := range 100_000 { // the kernel limits how many errors it sends
+		if turn%1000 == 0 {
+			s.Send(espFrames(gone, 600, 1, 100))
+			_, _ = unix.GetsockoptInt(a.socks.Queues[0], unix.SOL_SOCKET, unix.SO_ERROR)
+		}
+		s.Send(espFrames(self, 700, 1, 100))
+		if err := a.Receivers()[0].Recv(&rx); err != nil || len(rx.Trains) == 0 {
+			t.Fatalf("turn %d: %v, nothing received", turn, err)
+		}
+		for _, e := range rx.Errors {
+			if e.Remote == gone.Remote {
+				return
+			}
+		}
+	}
+	t.Error("no error was heard")
 }
 
 func TestTooLargeForTheDevice(t *testing.T) {
