@@ -102,3 +102,40 @@ func TestLoopKnowsPortsOfUnderlaysAlone(t *testing.T) {
 		}
 	}
 }
+
+// rawFrom is an underlay of IP protocol 50.
+type rawFrom struct{ from }
+
+func (rawFrom) Encap() Encap { return Encap{} }
+
+// TestLoopOfESP: ESP of ours without UDP, whole or in pieces, over both families, and only while there is such an underlay.
+func TestLoopOfESP(t *testing.T) {
+	for _, c := range []struct {
+		peer   string
+		whole  []byte
+		pieces [][]byte
+	}{
+		{b4, ip4(a4, b4, 100, func(p []byte) { p[9] = wire.ProtoESP }), pieces4(1, 0)},
+		{b6, ip6(a6, b6, 100, func(p []byte) { p[6] = wire.ProtoESP }), pieces6(1, 0)},
+	} {
+		for _, p := range c.pieces {
+			if p[0]>>4 == 4 {
+				p[9] = wire.ProtoESP
+			} else {
+				p[40] = wire.ProtoESP
+			}
+		}
+		all := append([][]byte{c.whole}, c.pieces...)
+		b := newBench(t)
+		b.plane.Peers().Move(netip.AddrPort{}, netip.AddrPortFrom(netip.MustParseAddr(c.peer), 0))
+		b.fromPort(all...)
+		if len(b.one.sealed) != len(all) {
+			t.Errorf("to %s: %d of others sealed, drops %v", c.peer, len(b.one.sealed), b.drops(b.out.worker))
+		}
+		b.plane.own.add(rawFrom{from{local: netip.MustParseAddrPort("192.0.2.1:0")}})
+		b.fromPort(all...)
+		if got := b.drops(b.out.worker)[packet.Loop]; got != uint64(len(all)) || len(b.one.sealed) != len(all) {
+			t.Errorf("to %s: %d of ours dropped, %d sealed", c.peer, got, len(b.one.sealed))
+		}
+	}
+}

@@ -611,3 +611,110 @@ func TestWhatFoundNoRoomIsCounted(t *testing.T) {
 		t.Errorf("of the underlay: %v", got)
 	}
 }
+
+// TestClampFromTheTunnel: a tunnel that clamps does so for what comes out of it too, whatever the way on.
+func TestClampFromTheTunnel(t *testing.T) {
+	b := newBench(t)
+	b.plane.tunnels.get(b.one.index).mssClamp = 1000
+	for _, p := range [][]byte{ip4(b4, a4, 20+24), ip6(b6, a6, 40+24)} {
+		hdr := len(p) - 24
+		tcp := p[hdr:]
+		clear(tcp)
+		p[map[int]int{20: 9, 40: 6}[hdr]] = wire.ProtoTCP
+		tcp[12], tcp[13] = 6<<4, 2
+		binary.BigEndian.PutUint32(tcp[20:], 2<<24|4<<16|1460)
+		binary.BigEndian.PutUint16(tcp[16:], wire.Checksum(tcp, wire.PseudoSum(p, wire.ProtoTCP, 24)))
+		b.fromTunnel(b.one, p)
+		got := only(t, "port", b.port.written)
+		b.port.written = nil
+		if mss := int(binary.BigEndian.Uint16(got[hdr+22:])); mss != 1000-hdr-20 || wire.Checksum(got[hdr:], wire.PseudoSum(got, wire.ProtoTCP, 24)) != 0 {
+			t.Errorf("MSS %d, want %d", mss, 1000-hdr-20)
+		}
+	}
+}
+
+// TestFragmentsOnTheirWayOn: what is cut between two tunnels is counted and answered for the tunnel it came from, and its checksum was
+// completed before, since no fragment has all that it is made of.
+func TestFragmentsOnTheirWayOn(t *testing.T) {
+	b := newBench(t)
+	b.two.refuse = packet.NoSA
+	b.fromTunnel(b.one, ip4(b4, c4, 4000))
+	got := readICMP(t, only(t, "answers", b.one.sealed)) // for the first one
+	if got.dst != b4 || got.typ != 3 || len(b.port.written) != 0 {
+		t.Errorf("answered %+v, %d to the port", got, len(b.port.written))
+	}
+
+	b = newBench(t)
+	whole := ip4(a4, b4, 4000, func(p []byte) {
+		p[9] = wire.ProtoUDP
+		binary.BigEndian.PutUint16(p[24:], 3980)
+		binary.BigEndian.PutUint16(p[26:], 0)
+		binary.BigEndian.PutUint16(p[26:], wire.Fold(wire.PseudoSum(p, wire.ProtoUDP, 3980)))
+	})
+	b.batch.Reset()
+	copy(b.batch.Space(len(whole)), whole)
+	b.batch.Commit(0, len(whole)).Offload = packet.Offload{NeedsCsum: true, CsumStart: 20, CsumOffset: 6}
+	b.out.walk(b.batch.Packets())
+	var payload []byte
+	for _, f := range b.one.sealed {
+		payload = append(payload, f[20:]...)
+	}
+	if len(payload) != 3980 || wire.Checksum(payload, wire.PseudoSum(whole, wire.ProtoUDP, 3980)) != 0 {
+		t.Errorf("%d bytes in %d fragments, their checksum is off", len(payload), len(b.one.sealed))
+	}
+}
+
+// TestTooSmallForFragments: a tunnel that takes less than any IPv4 link must is asked for nothing.
+func TestTooSmallForFragments(t *testing.T) {
+	b := newBench(t)
+	b.one.mtu = wire.MinIPv4MTU - 1
+	b.fromPort(ip4(a4, b4, 100))
+	if got := readICMP(t, only(t, "answers", b.port.written)); len(b.one.sealed) != 0 || got.typ != 3 || got.code != 4 {
+		t.Errorf("%d sealed, answered %+v", len(b.one.sealed), got)
+	}
+}
+
+// TestAddressesOfLinksAnswerNobody: what is of a link means nothing on another, so that an error comes from an address of the tunnel's
+// that is of none.
+func TestAddressesOfLinksAnswerNobody(t *testing.T) {
+	b := newBench(t)
+	one := b.tunnel("linked", "fe80::7", "2001:db8:ff::7")
+	two := b.tunnel("only linked", "fe80::8")
+	b.route("2001:db8:b1::/48", TunnelHop(one.index))
+	b.route("2001:db8:b2::/48", TunnelHop(two.index))
+	for dst, want := range map[string]string{"2001:db8:b1::5": "2001:db8:ff::7", "2001:db8:b2::5": "2001:db8:b2::5"} {
+		b.port.written = nil
+		b.fromPort(ip6(a6, dst, 1439))
+		if got := readICMP(t, only(t, "answers", b.port.written)); got.src != want {
+			t.Errorf("to %s: answered from %s, want %s", dst, got.src, want)
+		}
+	}
+}
+
+// TestFragmentsStayTogether: a datagram's fragments take one member of a group, though the first one has ports and the others not.
+func TestFragmentsStayTogether(t *testing.T) {
+	b := newBench(t)
+	if err := b.vrf.Table().Insert(netip.MustParsePrefix("10.50.0.0/16"),
+		[]fib.Hop{{ID: TunnelHop(b.one.index), Weight: 1}, {ID: TunnelHop(b.two.index), Weight: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	var ways [2]int
+	for host := range byte(100) {
+		b.one.sealed, b.two.sealed = nil, nil
+		for i := range uint16(3) {
+			b.fromPort(ip4(a4, "10.50.0.1", 100, func(p []byte) {
+				p[19] = host
+				binary.BigEndian.PutUint16(p[6:], 10*i|0x2000)
+				binary.BigEndian.PutUint32(p[20:], uint32(i+1)*0x01234567)
+			}))
+		}
+		n, m := len(b.one.sealed), len(b.two.sealed)
+		if n != 3 && m != 3 {
+			t.Fatalf("%d and %d of a datagram's fragments", n, m)
+		}
+		ways[m/3]++
+	}
+	if ways[0] < 20 || ways[1] < 20 {
+		t.Errorf("%v datagrams each way", ways)
+	}
+}
