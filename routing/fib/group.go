@@ -2,9 +2,11 @@ package fib
 
 import "slices"
 
-// maxBuckets bounds a group's table of buckets; each hop has some sixteen of them where there are few hops.
+// maxBuckets bounds a group's table of buckets; each hop has some sixteen of them where there are few hops, and leastBuckets where its
+// weight is small beside the others'.
 const (
 	bucketsPerHop = 16
+	leastBuckets  = 4
 	maxBuckets    = 4096
 )
 
@@ -45,10 +47,7 @@ func newGroup(hops []Hop, before *group) *group {
 	if !g.several {
 		return g
 	}
-	n := bucketsPerHop
-	for n < bucketsPerHop*len(hops) && n < maxBuckets {
-		n *= 2
-	}
+	n := buckets(hops)
 	share := shares(hops, n)
 	g.buckets = make([]HopID, n)
 	taken := 0
@@ -76,6 +75,20 @@ func newGroup(hops []Hop, before *group) *group {
 		}
 	}
 	return g
+}
+
+// buckets returns how many buckets a group of several hops has.
+func buckets(hops []Hop) int {
+	least, total := hops[0].Weight, uint64(0)
+	for _, h := range hops {
+		least = min(least, h.Weight)
+		total += uint64(h.Weight)
+	}
+	n := bucketsPerHop
+	for n < maxBuckets && (n < bucketsPerHop*len(hops) || uint64(n)*uint64(least) < leastBuckets*total) {
+		n *= 2
+	}
+	return n
 }
 
 // shares divides n buckets by weight, the remainders to the largest fractions in the order of hops.

@@ -114,7 +114,7 @@ func TestSelectorsByProtocolAndPort(t *testing.T) {
 	}
 	all := ipsec.PrefixSelector(netip.MustParsePrefix("10.0.0.0/8"))
 	dns, web, ping := all, all, all
-	dns.Proto, dns.FromPort, dns.ToPort = wire.ProtoUDP, 53, 53
+	dns.Proto, dns.FromPort, dns.ToPort = wire.ProtoUDP, 0, 53
 	web.Proto, web.FromPort, web.ToPort = wire.ProtoTCP, 8000, 8999
 	ping.Proto, ping.FromPort, ping.ToPort = wire.ProtoICMP, 8<<8, 8<<8
 	gre := all
