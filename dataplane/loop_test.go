@@ -126,6 +126,7 @@ func TestLoopOfESP(t *testing.T) {
 			}
 		}
 		all := append([][]byte{c.whole}, c.pieces...)
+		slices.Reverse(all) // each is known by itself
 		b := newBench(t)
 		b.plane.Peers().Move(netip.AddrPort{}, netip.AddrPortFrom(netip.MustParseAddr(c.peer), 0))
 		b.fromPort(all...)

@@ -118,6 +118,75 @@ func TestTrainsArriveAsSent(t *testing.T) {
 	}
 }
 
+// TestWhatLeavesTogether is alike in all that the kernel is told once, and cut by it so that each frame arrives as it was.
+func TestWhatLeavesTogether(t *testing.T) {
+	for _, local := range []netip.AddrPort{local4, local6} {
+		a, b, c := open(t, Config{Local: local}), open(t, Config{Local: local}), open(t, Config{Local: local})
+		toB, toC := &dataplane.Path{Underlay: a, Remote: b.Local()}, &dataplane.Path{Underlay: a, Remote: c.Local()}
+		of := func(sizes ...int) []dataplane.Frame {
+			fs := espFrames(toB, 1000, len(sizes), 0x10000)
+			for i, n := range sizes {
+				fs[i].Data = fs[i].Data[:n]
+			}
+			return fs
+		}
+		same := func(n, size int) (sizes []int) {
+			for range n {
+				sizes = append(sizes, size)
+			}
+			return sizes
+		}
+		classed, flagged, parted := of(same(6, 500)...), of(same(6, 500)...), of(same(6, 500)...)
+		for i := range 2 {
+			classed[2+i].TOS, flagged[2+i].DF, parted[2+i].Path = 0xb8, false, toC
+		}
+		for what, g := range map[string]struct {
+			frames []dataplane.Frame
+			first  int // of them, leave together
+		}{
+			"alone":                  {of(500), 1},
+			"alike":                  {of(same(10, 500)...), 10},
+			"the last is shorter":    {of(500, 500, 300), 3},
+			"one in between is":      {of(500, 500, 300, 300, 500), 3},
+			"one is longer":          {of(500, 501, 500), 1},
+			"longer at the end":      {of(300, 500), 1},
+			"more than the kernel's": {of(same(100, 500)...), maxSegments},
+			"larger than a datagram": {of(same(50, 1400)...), maxGroup / 1400},
+			"another traffic class":  {classed, 2},
+			"without DF":             {flagged, 2},
+			"to another peer":        {parted, 2},
+		} {
+			if n := groupLen(g.frames); n != g.first {
+				t.Errorf("%s: %d leave together, want %d", what, n, g.first)
+			}
+			a.NewSender().Send(g.frames)
+			var to [2][]dataplane.Frame
+			for _, f := range g.frames {
+				if f.Drop != packet.None {
+					t.Fatalf("%v, %s: %v", local, what, f.Drop)
+				}
+				peer := map[*dataplane.Path]int{toB: 0, toC: 1}[f.Path]
+				to[peer] = append(to[peer], f)
+			}
+			for peer, s := range []*Socket{b, c} {
+				left := map[string]uint8{} // those that another socket sends, without DF, may overtake others
+				for _, f := range to[peer] {
+					left[string(f.Data)] = f.TOS
+				}
+				if len(left) == 0 {
+					continue
+				}
+				for _, got := range collect(t, s.Receivers()[0], len(to[peer])) {
+					if tos, ok := left[string(got.data)]; !ok || tos != got.tos {
+						t.Fatalf("%v, %s: %d bytes with %#x that were not sent, or came twice", local, what, len(got.data), got.tos)
+					}
+					delete(left, string(got.data))
+				}
+			}
+		}
+	}
+}
+
 func TestSteeringBySPI(t *testing.T) {
 	for _, local := range []netip.AddrPort{local4, local6} {
 		a, b := open(t, Config{Local: local}), open(t, Config{Local: local, Queues: 3})
