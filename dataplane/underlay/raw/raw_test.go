@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
 )
@@ -233,5 +235,26 @@ func TestTooShortForAnSPI(t *testing.T) {
 			}
 		}
 		_, _ = a.Close(), b.Close()
+	}
+}
+
+// TestEverySocketHasItsPlace: device and mark, those that only send and those that only some workers use too.
+func TestEverySocketHasItsPlace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: opens raw sockets")
+	}
+	for _, local := range []string{"127.0.77.15", "::1"} {
+		s, err := Open(Config{Local: netip.MustParseAddr(local), Device: "lo", Mark: 0x77, Queues: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range append(s.socks.Queues, s.socks.ClearDF) {
+			mark, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK)
+			device, err2 := unix.GetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
+			if err != nil || err2 != nil || mark != 0x77 || device != "lo" {
+				t.Errorf("%v: mark %#x, device %q, %v, %v", local, mark, device, err, err2)
+			}
+		}
+		_ = s.Close()
 	}
 }

@@ -96,3 +96,36 @@ func TestLinkThatTakesLess(t *testing.T) {
 		_ = s.Close()
 	}
 }
+
+// TestEverySocketHasItsPlace: device and mark, those that only send and those that only some workers use too.
+func TestEverySocketHasItsPlace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: marks what it sends")
+	}
+	for _, local := range []netip.AddrPort{local4, local6} {
+		s := open(t, Config{Local: local, Device: "lo", Mark: 0x77, Queues: 3})
+		for _, fd := range append(s.socks.Queues, s.socks.ClearDF) {
+			mark, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK)
+			device, err2 := unix.GetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
+			if err != nil || err2 != nil || mark != 0x77 || device != "lo" {
+				t.Errorf("%v: mark %#x, device %q, %v, %v", local, mark, device, err, err2)
+			}
+		}
+	}
+}
+
+// TestBothFamiliesOnOnePort: all addresses of IPv6 are not those of IPv4 as well.
+func TestBothFamiliesOnOnePort(t *testing.T) {
+	six := open(t, Config{Local: netip.MustParseAddrPort("[::]:0")})
+	four := open(t, Config{Local: netip.AddrPortFrom(netip.IPv4Unspecified(), six.Local().Port())})
+	for _, s := range []*Socket{six, four} {
+		to := netip.AddrPortFrom(netip.IPv6Loopback(), s.Local().Port())
+		if s == four {
+			to = netip.AddrPortFrom(local4.Addr(), s.Local().Port())
+		}
+		s.NewSender().Send(espFrames(&dataplane.Path{Underlay: s, Remote: to}, 1000, 1, 100))
+		if got := collect(t, s.Receivers()[0], 1); got[0].remote != to {
+			t.Errorf("%v: from %v", s.Local(), got[0].remote)
+		}
+	}
+}
