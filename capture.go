@@ -78,7 +78,11 @@ func (e *Engine) capture(ctx context.Context, cfg CaptureConfig, w io.Writer, en
 	ending()
 	err = out.Close()
 	st := out.Stats()
-	s.log.Info("capture has ended", "tunnel", cfg.Tunnel, "packets", st.Written, "missing", st.Dropped, "error", err)
+	if ended := s.log.With("tunnel", cfg.Tunnel, "packets", st.Written, "missing", st.Dropped); err != nil {
+		ended.Info("capture was cut off", "error", err)
+	} else {
+		ended.Info("capture has ended")
+	}
 	return CaptureReport{Written: st.Written, Dropped: st.Dropped, Why: why}, err
 }
 

@@ -104,10 +104,13 @@ func (s *site) explainTunnel(x Explanation, index uint32, i *wire.Info) Explanat
 			x.Suite = wireGuardSuite
 			return x
 		}
-		child := t.ipsec.Covering(i)
+		child, trap := t.ipsec.Covering(i), t.ipsec.Trapping(i)
 		switch {
 		case child != nil:
 			x.Child, x.Suite = child.Name, child.Out.Suite().String()
+			return x
+		case trap != "":
+			x.Child, x.Why = trap, "there is no SA yet: such a packet waits while one is negotiated"
 			return x
 		case len(t.ipsec.Sealing()) == 0:
 			return x.dropped(packet.NoSA, "the tunnel has no SA")

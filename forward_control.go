@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -35,7 +36,20 @@ func (e *Engine) controlForward(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	writeJSON(w, http.StatusBadRequest, controlError{err.Error()})
+	writeJSON(w, http.StatusBadRequest, controlError{asked(err)})
+}
+
+// asked says what is wrong with what somebody asked for, which is no configuration.
+func asked(err error) string {
+	var mistakes ConfigErrors
+	if !errors.As(err, &mistakes) {
+		return err.Error()
+	}
+	var lines []string
+	for _, m := range mistakes {
+		lines = append(lines, m.Error())
+	}
+	return strings.Join(lines, "\n")
 }
 
 // query writes a forward as the parameters of a request, forwardOf reads them.

@@ -221,12 +221,12 @@ type Explanation struct {
 	// Member is the hop that the flow takes, of as many as Members; ports spread flows further.
 	Member  HopStatus `json:"member,omitzero"`
 	Members int       `json:"members,omitzero"`
-	// Child is the child SA that seals the packet, and Peer where it is sent.
+	// Child is the child SA that seals the packet, or with no Suite will when it is negotiated, and Peer where it is sent.
 	Child string         `json:"child,omitzero"`
 	Suite string         `json:"suite,omitzero"`
 	Peer  netip.AddrPort `json:"peer,omitzero"`
 	MTU   int            `json:"mtu,omitzero"`
-	// Drop is the reason why the packet goes no further, "" if it does; Why says it in words.
+	// Drop is the reason why the packet goes no further, "" if it does; Why says it in words, or what the packet waits for.
 	Drop string `json:"drop,omitzero"`
 	Why  string `json:"why,omitzero"`
 }

@@ -3,6 +3,7 @@ package warren_test
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,10 +42,24 @@ func TestFirstPacketBringsUp(t *testing.T) {
 	if up, _, _ := state(e[0], "peer"); up {
 		t.Error("up without a packet")
 	}
+	way := func(to string) warren.Explanation {
+		t.Helper()
+		all, err := e[0].Explain("main", netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr(to))
+		if err != nil || len(all) != 1 {
+			t.Fatalf("%v %v", all, err)
+		}
+		return all[0]
+	}
+	if x := way("10.2.0.1"); x.Drop != "" || x.Child != "peer" || x.Suite != "" || !strings.Contains(x.Why, "waits while one is negotiated") {
+		t.Errorf("explain says %+v", x)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := e[0].Ping(ctx, netip.MustParseAddr("10.2.0.1")); err != nil {
 		t.Fatal(err)
+	}
+	if x := way("10.2.0.1"); x.Drop != "" || x.Child != "peer" || x.Suite != "aes256gcm16" || x.Why != "" {
+		t.Errorf("explain says %+v when it is up", x)
 	}
 	for i := range e {
 		if up, suite, ikes := state(e[i], "peer"); !up || suite != "aes256gcm16" || ikes != 1 {

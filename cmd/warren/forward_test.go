@@ -128,7 +128,7 @@ func TestForwardCommandRefuses(t *testing.T) {
 		{[]string{"8080", "10.1.0.1:80"}, 2, `"8080" is no address with a port`},
 		{[]string{"127.0.0.1:0", "example.org:80"}, 1, "does not resolve names"},
 		{[]string{"192.0.2.77:80", "10.1.0.1:80"}, 1, "192.0.2.77:80"},
-		{[]string{"--vrf", "other", "127.0.0.1:0", "10.1.0.1:80"}, 1, `there is no vrf "other"`},
+		{[]string{"--vrf", "other", "127.0.0.1:0", "10.1.0.1:80"}, 1, `warren: vrf: there is no vrf "other"`},
 		{[]string{"--idle-timeout", "5s", "127.0.0.1:0", "10.1.0.1:80"}, 1, "idle_timeout"},
 	} {
 		said, status := forwarding(t.Context(), t, append([]string{"--socket", socket}, c.args...)...)

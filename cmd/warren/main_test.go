@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,6 +93,28 @@ func TestHalfATableIsNoSuccess(t *testing.T) {
 		}
 		if status := execute(t.Context(), args, io.Discard, io.Discard); status != 0 {
 			t.Errorf("%q: exit status %d", args, status)
+		}
+	}
+}
+
+// TestWays: explain's lines, and where a peer is in all tables.
+func TestWays(t *testing.T) {
+	at := netip.MustParseAddrPort("192.0.2.2:4500")
+	raw := netip.AddrPortFrom(at.Addr(), 0)
+	for _, c := range []struct {
+		way  warren.Explanation
+		want string
+	}{
+		{warren.Explanation{Child: "b", Suite: "aes128gcm16", Peer: at}, "SA      b, aes128gcm16, to 192.0.2.2:4500\n"},
+		{warren.Explanation{Child: "b", Suite: "aes128gcm16", Peer: raw}, "SA      b, aes128gcm16, to 192.0.2.2\n"},
+		{warren.Explanation{Child: "b", Peer: at, Why: "there is none"}, "SA      b, to 192.0.2.2:4500: there is none\n"},
+		{warren.Explanation{Suite: "chacha20poly1305"}, "SA      chacha20poly1305, to -\n"},
+		{warren.Explanation{Drop: "no_sa", Why: "it is down"}, "drop    no_sa: it is down\n"},
+	} {
+		var out strings.Builder
+		printExplanation(&out, &c.way)
+		if !strings.HasSuffix(out.String(), "  "+c.want) {
+			t.Errorf("%+v: got\n%swant %s", c.way, &out, c.want)
 		}
 	}
 }

@@ -160,8 +160,13 @@ func printExplanation(w io.Writer, x *warren.Explanation) {
 		}
 		line("member", "%s %s%s", x.Member.Kind, x.Member.Via, of)
 	}
-	if x.Child != "" {
-		line("SA", "%s, %s, to %v", x.Child, x.Suite, x.Peer)
+	switch {
+	case x.Child != "" && x.Suite != "":
+		line("SA", "%s, %s, to %s", x.Child, x.Suite, peer(x.Peer))
+	case x.Child != "":
+		line("SA", "%s, to %s: %s", x.Child, peer(x.Peer), x.Why)
+	case x.Suite != "":
+		line("SA", "%s, to %s", x.Suite, peer(x.Peer))
 	}
 	if x.MTU > 0 {
 		line("MTU", "%d", x.MTU)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -169,6 +170,17 @@ func printStatus(w io.Writer, s *warren.Status) {
 	t.flush()
 }
 
+// peer is where a peer is: with a port, if it has one, as ESP without UDP has not; "-" where that is not known.
+func peer(a netip.AddrPort) string {
+	switch {
+	case !a.IsValid():
+		return "-"
+	case a.Port() == 0:
+		return a.Addr().String()
+	}
+	return a.String()
+}
+
 func printTunnels(w io.Writer, ts []warren.TunnelStatus) {
 	t := newTable(w, "TUNNEL", "KIND", "STATE", "VRF", "REMOTE", "ENCAP", "MTU", "OUT", "IN", "DROPPED")
 	for _, s := range ts {
@@ -183,7 +195,7 @@ func printTunnels(w io.Writer, ts []warren.TunnelStatus) {
 		if len(s.Troubles) > 0 {
 			state += " (" + strings.Join(s.Troubles, ", ") + ")"
 		}
-		t.row(name, s.Kind, state, s.VRF, s.Remote, s.Encap, s.InnerMTU,
+		t.row(name, s.Kind, state, s.VRF, peer(s.Remote), s.Encap, s.InnerMTU,
 			traffic(s.OutPackets, s.OutBytes), traffic(s.InPackets, s.InBytes), dropped)
 	}
 	t.flush()

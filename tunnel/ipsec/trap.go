@@ -7,6 +7,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/dataplane/wire"
 )
 
 // maxHeld is how many packets wait for one child SA, maxHeldBytes how many bytes of them: a TCP window's beginning.
@@ -66,6 +67,18 @@ func (t *Tunnel) TakeHeld(name string) []dataplane.Held {
 		return held
 	}
 	return nil
+}
+
+// Trapping names the trap that takes a packet outbound which no child SA covers, "" if there is none.
+func (t *Tunnel) Trapping(i *wire.Info) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, tr := range t.traps {
+		if tr.match.outbound(i) {
+			return tr.name
+		}
+	}
+	return ""
 }
 
 func (tr *trap) take() (held []dataplane.Held, size int) {
