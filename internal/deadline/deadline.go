@@ -5,6 +5,16 @@ import (
 	"time"
 )
 
+// Earliest is the earliest of some times, of which zero is never.
+func Earliest(times ...time.Time) (first time.Time) {
+	for _, t := range times {
+		if first.IsZero() || !t.IsZero() && t.Before(first) {
+			first = t
+		}
+	}
+	return first
+}
+
 // Slot is an item's place in a Queue. An item embeds one; the zero value is in no Queue.
 type Slot struct {
 	at    time.Time

@@ -46,3 +46,18 @@ func TestAgainstModel(t *testing.T) {
 		}
 	}
 }
+
+func TestEarliest(t *testing.T) {
+	a, b, never := time.Unix(1, 0), time.Unix(2, 0), time.Time{}
+	for _, c := range []struct {
+		times []time.Time
+		want  time.Time
+	}{
+		{nil, never}, {[]time.Time{never}, never}, {[]time.Time{a, b}, a}, {[]time.Time{b, a}, a},
+		{[]time.Time{never, b}, b}, {[]time.Time{b, never, never}, b}, {[]time.Time{b, never, a}, a},
+	} {
+		if got := Earliest(c.times...); !got.Equal(c.want) {
+			t.Errorf("of %v: %v", c.times, got)
+		}
+	}
+}

@@ -1,5 +1,5 @@
 // Package deadline is a queue of things to be done, ordered by when they are due: a heap in which each item knows its place, so that
-// it can be moved and removed.
+// it can be moved and removed. A deadline that is the zero time is never.
 //
 // Reading order: deadline.go.
 //

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/warrenvpn/warren/internal/deadline"
 	"github.com/warrenvpn/warren/routing/bgp/message"
 )
 
@@ -253,20 +254,12 @@ func (m *Machine) Tick(now time.Time) {
 
 // Deadline is when Tick has something to do, the zero time for never.
 func (m *Machine) Deadline() time.Time {
-	var d time.Time
-	soonest := func(t time.Time) {
-		if !t.IsZero() && (d.IsZero() || t.Before(d)) {
-			d = t
-		}
-	}
+	d := m.staleUntil
 	if m.started {
-		soonest(m.waiting)
+		d = deadline.Earliest(d, m.waiting)
 	}
-	soonest(m.staleUntil)
 	for _, c := range m.conns {
-		soonest(c.hold)
-		soonest(c.alive)
-		soonest(c.sendHold)
+		d = deadline.Earliest(d, c.hold, c.alive, c.sendHold)
 	}
 	return d
 }

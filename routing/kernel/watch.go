@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/warrenvpn/warren/internal/deadline"
 )
 
 // watch reads notifications until the context ends.
@@ -18,7 +20,7 @@ func (t *Table) watch(ctx context.Context) error {
 	close(t.synced)
 	var flush time.Time // when the learned is told, zero if there is nothing
 	for {
-		datagram, err := t.notices.receive(earliest(flush, t.resync.due))
+		datagram, err := t.notices.receive(deadline.Earliest(flush, t.resync.due))
 		now := time.Now()
 		switch {
 		case ctx.Err() != nil:
@@ -46,13 +48,6 @@ func (t *Table) watch(ctx context.Context) error {
 			flush = time.Time{}
 		}
 	}
-}
-
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // tell is free of the lock: only this goroutine changes the links.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/warrenvpn/warren/dataplane"
 	"github.com/warrenvpn/warren/dataplane/packet"
+	"github.com/warrenvpn/warren/internal/deadline"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
 
@@ -38,9 +39,9 @@ func (d *Device) control(ctx context.Context) {
 			d.takeNotes()
 			taken = now
 		}
-		next := earlier(d.tick(), d.forgetMTUs(now))
+		next := deadline.Earliest(d.tick(), d.forgetMTUs(now))
 		if d.notes.any() {
-			next = earlier(next, taken.Add(noteEvery))
+			next = deadline.Earliest(next, taken.Add(noteEvery))
 		}
 		d.tell()
 		sleep := time.Hour
@@ -292,12 +293,4 @@ func (p *Peer) session(k *handshake.Keypair) *keypair {
 	}
 	p.device.senders.Add(kp.remote, p)
 	return kp
-}
-
-// earlier returns the earlier of two times, of which zero is never.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

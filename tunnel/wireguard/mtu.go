@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/internal/deadline"
 	"github.com/warrenvpn/warren/tunnel/wireguard/handshake"
 )
 
@@ -65,7 +66,7 @@ func (d *Device) forgetMTUs(now time.Time) (next time.Time) {
 	defer l.mu.Unlock()
 	l.peers = slices.DeleteFunc(l.peers, func(p *Peer) bool {
 		until := p.raiseMTU(now)
-		next = earlier(next, until)
+		next = deadline.Earliest(next, until)
 		return until.IsZero()
 	})
 	return next

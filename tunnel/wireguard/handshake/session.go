@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/tai64n"
+
+	"github.com/warrenvpn/warren/internal/deadline"
 )
 
 // initiate begins a handshake, or another try of one. A fresh one has all of RekeyAttemptTime before it; a try of the same has
@@ -197,7 +199,7 @@ func (p *Peer) rotate(to Keypairs) {
 	p.due[reject] = time.Time{}
 	for _, k := range kept {
 		if k != nil {
-			p.due[reject] = earlier(p.due[reject], k.Created.Add(RejectAfterTime))
+			p.due[reject] = deadline.Earliest(p.due[reject], k.Created.Add(RejectAfterTime))
 		}
 	}
 }

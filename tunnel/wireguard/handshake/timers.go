@@ -1,6 +1,10 @@
 package handshake
 
-import "time"
+import (
+	"time"
+
+	"github.com/warrenvpn/warren/internal/deadline"
+)
 
 // The constants of the paper's section 6.1, and what else it says in numbers.
 const (
@@ -147,20 +151,7 @@ func (p *Peer) traversed(at time.Time) {
 
 func (p *Peer) jitter() time.Duration { return p.device.jitter(rekeyJitter) }
 
-func (p *Peer) earliest() (t time.Time) {
-	for _, due := range p.due {
-		t = earlier(t, due)
-	}
-	return t
-}
-
-// earlier is the earlier of two times, of which zero is never.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
+func (p *Peer) earliest() time.Time { return deadline.Earliest(p.due[:]...) }
 
 // schedule sees to it that the peer is worked for in time. A timer that was put off stays where it was until then: that
 // happens with every packet, and its being due less often.
