@@ -98,7 +98,11 @@ func (s *site) enter(v *vrf, a *adjacency) error {
 			return err
 		}
 	}
-	return v.router.SetNeighbor(a.router(v))
+	err := v.router.SetNeighbor(a.router(v))
+	if err != nil && a.bfd != nil {
+		v.watch.Load().unwatch(a.neighbor.Address)
+	}
+	return err
 }
 
 // router is the adjacency as the router has it.

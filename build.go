@@ -39,6 +39,8 @@ type site struct {
 	changing sync.Mutex
 	part     func(run func(context.Context) error)
 	begun    chan struct{}
+	// remembered are tunnels that are gone and that the machine of IKE could not be told to forget: of whoever holds changing.
+	remembered []*tunnel
 
 	// mu guards what the parts of run tell, and while the site runs kernels, tunnels, templates and wireguard.
 	mu sync.Mutex

@@ -16,8 +16,9 @@ import (
 // refused meanwhile: protection begins before a route leads anywhere, and ends when none does any more.
 //
 // All is checked before anything is touched: mistakes are ConfigErrors, and what only a new start can change (underlay, ports,
-// vrfs, the shared private key) is a *RestartError; then nothing was applied. What shows only when it is done, as a port that
-// somebody else has, fails alone: the rest is applied, the error is ErrPartlyApplied and says what is not there, and the next Apply tries it again.
+// vrfs, the shared private key) is a *RestartError; then nothing was applied, nor where key exchange is too busy to answer. What shows
+// only when it is done, as a port that somebody else has, fails alone: the rest is applied, the error is ErrPartlyApplied and says what
+// is not there or not changed, and the next Apply tries it again.
 //
 // Log.Level is the caller's to heed, who made the logger. Certificates are read when a tunnel is made. Peers that came by wg(8)
 // stay, and one that was removed by it stays away, unless its configuration changes. An engine that does not run takes the
@@ -56,10 +57,13 @@ func (e *Engine) applyTo(s *site, full *Config) error {
 	if err != nil {
 		return err
 	}
-	r := &reload{site: s, engine: e, changes: c}
+	r := &reload{site: s, engine: e, changes: c, failed: map[string]bool{}, unexchanged: map[string]bool{}}
 	r.revive()
 	if err := r.check(); err != nil {
 		return err
+	}
+	if err := r.settle(); err != nil {
+		return fmt.Errorf("%w; nothing was applied", err)
 	}
 	r.apply()
 	e.mu.Lock()
@@ -88,8 +92,11 @@ type reload struct {
 	errs        []error
 	failed      map[string]bool
 	unforwarded []ForwardConfig
-	// tuned are the WireGuard tunnels that stay.
-	tuned []tuning
+	// tuned are the WireGuard tunnels that stay, untuned those whose peer's settings could not be changed, as they run.
+	tuned   []tuning
+	untuned []*TunnelConfig
+	// unexchanged are the vrfs that exchange with the kernel what they did before.
+	unexchanged map[string]bool
 	// loose are prefixes whose protection ends with the peers that came by wg(8) and gave way to the configuration's.
 	loose map[*vrf]looseEnds
 }
@@ -97,9 +104,7 @@ type reload struct {
 // apply does everything in an order in which no packet leaves in the clear: protection, then what goes, then what comes, then
 // the end of the protection that nothing needs any more.
 func (r *reload) apply() {
-	r.failed = map[string]bool{}
 	r.protect()
-	r.settle()
 	r.keep()
 	r.leaveNeighbors()
 	r.closeForwards()
@@ -126,6 +131,16 @@ func (r *reload) fail(err error) {
 func (r *reload) reached() *Config {
 	reached := *r.new
 	reached.Tunnels = slices.DeleteFunc(slices.Clone(r.new.Tunnels), func(t TunnelConfig) bool { return r.failed[t.Name] })
+	for _, t := range r.untuned {
+		at := slices.IndexFunc(reached.Tunnels, func(o TunnelConfig) bool { return o.Name == t.Name })
+		reached.Tunnels[at] = *t
+	}
+	reached.VRFs = slices.Clone(r.new.VRFs)
+	for i := range reached.VRFs {
+		if v := &reached.VRFs[i]; r.unexchanged[v.Name] {
+			v.Kernel = r.old.vrfConfig(v.Name).Kernel
+		}
+	}
 	reached.Forwards = slices.DeleteFunc(slices.Clone(r.new.Forwards), func(f ForwardConfig) bool { return slices.Contains(r.unforwarded, f) })
 	return &reached
 }
@@ -172,10 +187,11 @@ func (r *reload) check() error {
 const keyingPatience = 30 * time.Second
 
 // settle waits until the machine of IKE has begun all that it was started with.
-func (r *reload) settle() {
-	if r.keying != nil {
-		r.fail(r.keyed(func(time.Time) error { return nil }))
+func (r *reload) settle() error {
+	if r.keying == nil {
+		return nil
 	}
+	return r.keyed(func(time.Time) error { return nil })
 }
 
 // keyed runs f where the machine of IKE is.

@@ -2,6 +2,7 @@ package warren
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -61,24 +62,22 @@ func (r *reload) meetNeighbors() {
 		for _, a := range r.adjacenciesOf(v) {
 			name := a.neighbor.Name
 			was := v.adjacencies[name]
-			v.adjacencies[name] = a
-			neighbors = append(neighbors, a.neighbor)
 			if was == nil {
 				if err := r.enter(v, a); err != nil {
 					r.fail(fmt.Errorf("vrf %q: neighbor %s: %w", v.name, name, err))
+					continue // the next reload tries it again
 				}
-				continue
-			}
-			if err := r.alter(v, was, a); err != nil {
+			} else if err := r.alter(v, was, a); err != nil {
 				r.fail(fmt.Errorf("vrf %q: neighbor %s: %w", v.name, name, err))
 			}
-			if !reflect.DeepEqual(was.imports, a.imports) {
+			v.adjacencies[name] = a
+			neighbors = append(neighbors, a.neighbor)
+			if was != nil && !reflect.DeepEqual(was.imports, a.imports) {
 				refresh[name] = a.neighbor
 			}
 		}
 		if err := v.speaker.Apply(neighbors); err != nil {
 			r.fail(fmt.Errorf("vrf %q: BGP: %w", v.name, err))
-			continue
 		}
 		for name, n := range refresh {
 			r.refresh(v, name, n)
@@ -86,7 +85,7 @@ func (r *reload) meetNeighbors() {
 	}
 }
 
-// alter changes the policies of a neighbour whose session goes on, and how BFD watches it.
+// alter changes the policies of a neighbour whose session goes on, and how BFD watches it. What fails is in is as it was, and so still is.
 func (r *reload) alter(v *vrf, was, is *adjacency) (err error) {
 	w := v.watch.Load()
 	switch {
@@ -98,8 +97,15 @@ func (r *reload) alter(v *vrf, was, is *adjacency) (err error) {
 	case *was.bfd != *is.bfd:
 		err = w.manager.Set(is.neighbor.Address, is.bfd.session())
 	}
-	if err == nil && !(reflect.DeepEqual(was.imports, is.imports) && reflect.DeepEqual(was.exports, is.exports)) {
-		err = v.router.SetNeighbor(is.router(v))
+	if err != nil {
+		is.bfd = was.bfd
+	}
+	if reflect.DeepEqual(was.imports, is.imports) && reflect.DeepEqual(was.exports, is.exports) {
+		return err
+	}
+	if failed := v.router.SetNeighbor(is.router(v)); failed != nil {
+		is.imports, is.exports, is.in, is.out = was.imports, was.exports, was.in, was.out
+		err = errors.Join(err, failed)
 	}
 	return err
 }
@@ -141,6 +147,7 @@ func (r *reload) exchange() {
 			return nil
 		})
 		if err != nil {
+			r.unexchanged[v.name] = true
 			r.fail(fmt.Errorf("vrf %q: %w", v.name, err))
 		}
 	}

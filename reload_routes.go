@@ -19,16 +19,39 @@ func (r *reload) protect() {
 	for _, v := range r.vrfs {
 		cfg := r.vrfConfig(v)
 		if fresh := without(r.new.protectedBy(cfg), v.guarded); len(fresh) > 0 && cfg.Port.TUN != nil {
-			if err := r.inKernel(v, func(t *kernelTable) error { return t.table.Protect(fresh...) }); err != nil {
-				r.fail(fmt.Errorf("vrf %q: protect its prefixes: %w", v.name, err))
-			}
+			r.guard(v, fresh)
 		}
-		v.guarded = distinct(slices.Concat(v.guarded, r.new.protectedBy(cfg)))
 		all := distinct(slices.Concat(v.protected, r.new.refusedIn(v.name)))
 		fresh := without(all, v.protected)
 		r.setProtected(v, all)
 		v.router.Protect(fresh...)
 	}
+}
+
+// guard has the kernel refuse what is new.
+func (r *reload) guard(v *vrf, fresh []netip.Prefix) {
+	if err := r.inKernel(v, func(t *kernelTable) error { return t.table.Protect(fresh...) }); err != nil {
+		v.unsure = distinct(slices.Concat(v.unsure, fresh))
+		r.fail(fmt.Errorf("vrf %q: protect its prefixes: %w", v.name, err))
+		return
+	}
+	v.guarded = distinct(slices.Concat(v.guarded, fresh))
+	v.unsure = without(v.unsure, fresh)
+}
+
+// unguard has it refuse no more of what it did, and is to, than that.
+func (r *reload) unguard(v *vrf, stay []netip.Prefix) {
+	gone := without(slices.Concat(v.guarded, v.unsure, r.loose[v]), slices.Concat(stay, r.allowedByWG(v)))
+	v.guarded = without(stay, v.unsure)
+	if len(gone) == 0 {
+		return
+	}
+	if err := r.inKernel(v, func(t *kernelTable) error { return t.table.Unprotect(gone...) }); err != nil {
+		v.unsure = distinct(slices.Concat(v.unsure, gone))
+		r.fail(fmt.Errorf("vrf %q: end the protection of prefixes: %w", v.name, err))
+		return
+	}
+	v.unsure = without(v.unsure, gone)
 }
 
 // inKernel does something to the kernel's table beside a vrf. One that nothing was wanted of before runs from then on.
@@ -56,17 +79,8 @@ func (r *reload) unprotect() {
 		r.setProtected(v, stay)
 		gone = without(gone, r.allowedByWG(v))
 		v.router.Unprotect(gone...)
-		if cfg.Port.TUN == nil {
-			continue
-		}
-		stay = r.new.protectedBy(cfg)
-		gone = without(slices.Concat(v.guarded, r.loose[v]), slices.Concat(stay, r.allowedByWG(v)))
-		v.guarded = stay
-		if len(gone) == 0 {
-			continue
-		}
-		if err := r.inKernel(v, func(t *kernelTable) error { return t.table.Unprotect(gone...) }); err != nil {
-			r.fail(fmt.Errorf("vrf %q: end the protection of prefixes: %w", v.name, err))
+		if cfg.Port.TUN != nil {
+			r.unguard(v, r.new.protectedBy(cfg))
 		}
 	}
 }
@@ -155,10 +169,11 @@ func (r *reload) ownAddresses() {
 		}
 		if err := r.openStack(v, fresh); err != nil {
 			r.fail(fmt.Errorf("vrf %q: %w", v.name, err))
-			continue
 		}
 		for _, a := range fresh {
-			v.offer(hostPrefix(a), route.Path{Peer: v.local, Via: v.own})
+			if slices.Contains(v.owned, a) { // else the next reload tries it again
+				v.offer(hostPrefix(a), route.Path{Peer: v.local, Via: v.own})
+			}
 		}
 	}
 }

@@ -15,6 +15,11 @@ type ikeAction = ike.Action
 // removeTunnels takes away the tunnels that are gone, and those that are to be made anew, with the devices that were their own: also
 // where wg(8) has removed the peer.
 func (r *reload) removeTunnels() {
+	before := r.remembered
+	r.remembered = nil
+	for _, t := range before {
+		r.fail(r.forgetKeys(t))
+	}
 	for _, t := range r.allTunnels() {
 		if t.client == "" && r.gone[t.cfg.Name] {
 			r.fail(r.removeTunnel(t))
@@ -69,10 +74,13 @@ func (r *reload) removeTunnel(t *tunnel) (err error) {
 	return nil
 }
 
-// forgetKeys ends a tunnel's IKE SAs, and so its child SAs and a template's clients. The machine does nothing for it any more.
+// forgetKeys ends a tunnel's IKE SAs, and so its child SAs and a template's clients. The machine does nothing for it any more. Where it
+// could not be told so the next reload does.
 func (r *reload) forgetKeys(t *tunnel) error {
 	k, name := r.keying, t.cfg.Name
-	return r.keyed(func(now time.Time) error {
+	told := false
+	err := r.keyed(func(now time.Time) error {
+		told = true
 		actions, err := k.endpoint.RemovePeer(now, name)
 		k.do(actions)
 		delete(k.tunnels, name)
@@ -80,6 +88,10 @@ func (r *reload) forgetKeys(t *tunnel) error {
 		k.keepers = slices.DeleteFunc(k.keepers, func(u *keepUp) bool { return u.tunnel == t })
 		return err
 	})
+	if !told {
+		r.remembered = append(r.remembered, t)
+	}
+	return err
 }
 
 // closeDevice ends the device that was a tunnel's own.

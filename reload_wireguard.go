@@ -2,6 +2,7 @@ package warren
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -42,11 +43,24 @@ func (r *reload) tune() {
 		}
 	}
 	for d, all := range of {
-		r.fail(d.tune(all))
+		err := d.tune(all)
+		r.fail(err)
 		for _, c := range all {
+			if err != nil {
+				r.untuned = append(r.untuned, c.refused())
+				continue
+			}
 			r.log.Info("peer was changed", "tunnel", c.is.Name)
 		}
 	}
+}
+
+// refused is what the tunnel has when the change of its peer was not made, so that the next reload makes it.
+func (c tuning) refused() *TunnelConfig {
+	runs := *c.is
+	runs.WireGuard, runs.AllowedIPs = c.was.WireGuard, c.was.AllowedIPs
+	c.t.routing = &runs
+	return &runs
 }
 
 func (d *wgDevice) tune(all []tuning) error {
@@ -54,12 +68,17 @@ func (d *wgDevice) tune(all []tuning) error {
 	defer d.mu.Unlock()
 	var change uapi.Change
 	for _, c := range all {
+		change.Peers = append(change.Peers, c.change())
+	}
+	if err := d.set(change); err != nil {
+		return fmt.Errorf("change the peers of %s: %w", d.name, err)
+	}
+	for _, c := range all {
 		if c.was.WireGuard.Endpoint != c.is.WireGuard.Endpoint {
 			c.t.endpoint.Store(&c.is.WireGuard.Endpoint)
 		}
-		change.Peers = append(change.Peers, c.change())
 	}
-	return d.set(change)
+	return nil
 }
 
 // change has what the configuration says otherwise than before: the rest is left, as wg(8) may have changed it. A peer whose

@@ -2,8 +2,11 @@ package warren
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -138,5 +141,86 @@ func TestApplyAfterWG(t *testing.T) {
 	apply(&none)
 	if n := len(e.site.devices()); n != 1 {
 		t.Errorf("%d devices are left, want the shared one", n)
+	}
+}
+
+// TestApplyAfterRefusal: a change of peers that is refused leaves them as they are, and the next reload makes it. Routes that came with it
+// are there.
+func TestApplyAfterRefusal(t *testing.T) {
+	cfg := wgOf(t)
+	e := wgRunning(t, cfg)
+	whole := netip.MustParsePrefix("10.0.0.0/8")
+	moved := cfg.with(func(c *TunnelConfig) {
+		c.WireGuard.Endpoint.Port, c.WireGuard.PersistentKeepalive = 9, time.Minute
+		c.AllowedIPs = append(slices.Clone(c.AllowedIPs), netip.PrefixFrom(c.AllowedIPs[0].Addr().Next(), 32))
+		c.Routes = []RouteConfig{{Prefix: whole}}
+	})
+	expect := func(what, endpoint string, keepalive time.Duration, allowed int) {
+		t.Helper()
+		all := e.Status().Tunnels
+		for _, s := range all {
+			if p := s.WireGuard; p.Endpoint != endpoint || p.PersistentKeepalive != keepalive || len(p.AllowedIPs) != allowed {
+				t.Errorf("%s: %+v", what, p)
+			}
+		}
+		if len(all) != 2 {
+			t.Errorf("%s: %d peers", what, len(all))
+		}
+		for i, peer := range e.site.allTunnels() {
+			if at := e.cfg.Tunnels[i].WireGuard.Endpoint; at != *peer.expected() || at.String() != endpoint {
+				t.Errorf("%s: the peer is said to be at %v, and expected at %v", what, at, peer.expected())
+			}
+		}
+		if r := e.Routes(whole); len(r) == 0 || len(r[0].Hops) != 2 {
+			t.Errorf("%s: the routes are %+v", what, r)
+		}
+	}
+	keys := map[*wgDevice]handshake.PrivateKey{}
+	for _, d := range e.site.devices() {
+		d.mu.Lock()
+		keys[d], d.key = d.key, handshake.PrivateKey{} // without a key nothing can be set
+		d.mu.Unlock()
+	}
+	for range 2 {
+		if err := e.Apply(moved); !errors.Is(err, ErrPartlyApplied) || !strings.Contains(err.Error(), "needs a private key") {
+			t.Errorf("a change that is refused: %v", err)
+		}
+		expect("refused", "192.0.2.2:51820", 0, 1)
+	}
+	for d, key := range keys {
+		d.mu.Lock()
+		d.key = key
+		d.mu.Unlock()
+	}
+	if err := e.Apply(moved); err != nil {
+		t.Fatal(err)
+	}
+	expect("tried again", "192.0.2.2:9", time.Minute, 2)
+	seven := uint16(7)
+	e.set(t, cfg, func(c *uapi.PeerChange) { c.PersistentKeepalive = &seven })
+	if err := e.Apply(moved); err != nil {
+		t.Fatal(err)
+	}
+	expect("after that", "192.0.2.2:9", 7*time.Second, 2)
+}
+
+// TestWGRefusesMapped: what cannot be a peer's is refused to wg(8), also of peers whose allowed addresses are but a filter, and then
+// nothing is changed.
+func TestWGRefusesMapped(t *testing.T) {
+	for _, routing := range []bool{false, true} {
+		cfg := wgOf(t).with(func(c *TunnelConfig) { c.WireGuard.CryptokeyRouting = routing })
+		e := wgRunning(t, cfg)
+		seven := uint16(7)
+		mapped := uapi.PeerChange{PublicKey: uapi.PublicKey(cfg.Tunnels[0].WireGuard.PublicKey), PersistentKeepalive: &seven,
+			AllowedIPs: []uapi.AllowedIP{{Prefix: netip.MustParsePrefix("::ffff:10.0.0.0/104")}}}
+		err := wgControl{e.site.deviceOf(&cfg.Tunnels[0])}.Set(uapi.Change{Peers: []uapi.PeerChange{mapped}})
+		if !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("cryptokey routing %v: %v", routing, err)
+		}
+		for _, s := range e.Status().Tunnels {
+			if p := s.WireGuard; p.PersistentKeepalive != 0 || len(p.AllowedIPs) != 1 {
+				t.Errorf("cryptokey routing %v: %+v", routing, p)
+			}
+		}
 	}
 }

@@ -45,8 +45,9 @@ type vrf struct {
 	// protected are the prefixes that the configuration has refused where nothing leads to them. Whoever holds site.changing
 	// changes it, holding also the mu of all WireGuard devices.
 	protected []netip.Prefix
-	// guarded are those that the kernel refuses likewise: of whoever holds site.changing.
-	guarded []netip.Prefix
+	// guarded are those that the kernel refuses likewise, unsure those of which it could not be told whether to: of whoever holds
+	// site.changing.
+	guarded, unsure []netip.Prefix
 }
 
 // openVRF opens a routing domain and its port.

@@ -1,6 +1,7 @@
 package warren_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -117,5 +118,60 @@ func TestApplyBGP(t *testing.T) {
 	}
 	if n := session(t, e[0], "more"); n.State != "Established" || !n.Since.Equal(since) || n.BFD != "" {
 		t.Errorf("without BFD the session is %+v", n)
+	}
+}
+
+// TestApplyBFDAgain: neighbours that BFD cannot watch yet, one that was there and one that is new, are as the errors say, and are
+// watched from the next reload on.
+func TestApplyBFDAgain(t *testing.T) {
+	sites, _ := bgpReload(t)
+	passive := [2]string{"", ", passive: yes"} // so that no connection comes in place of another
+	for i, s := range sites {
+		s.tunnels["peer"] = neighborByHand(1, 10, i, passive[i])
+	}
+	e := startReload(t, sites)
+	established := func(name string) func() bool {
+		return func() bool { return session(t, e[0], name).State == "Established" }
+	}
+	eventually(t, "the session is up", patience, established("peer"))
+	since := session(t, e[0], "peer").Since
+	taken, err := e[0].ListenPacket("udp", "169.254.1.0:3784")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	const watched = ", bfd: {interval: 300ms, multiplier: 20}"
+	for i, s := range sites {
+		s.tunnels["peer"] = neighborByHand(1, 10, i, passive[i]+watched)
+		s.tunnels["more"] = neighborByHand(2, 20, i, passive[i]+watched)
+	}
+	sites[1].apply(t, e[1])
+	for range 2 {
+		err := e[0].Apply(sites[0].config(t))
+		for _, name := range []string{"peer", "more"} {
+			if !errors.Is(err, warren.ErrPartlyApplied) || !strings.Contains(err.Error(), "neighbor "+name+": BFD") {
+				t.Errorf("the port of BFD is taken: %v", err)
+			}
+		}
+		if n := session(t, e[0], "peer"); n.State != "Established" || !n.Since.Equal(since) || n.BFD != "" {
+			t.Errorf("the session that goes on is %+v", n)
+		}
+		if n := session(t, e[0], "more"); n.State != "" {
+			t.Errorf("the neighbour that could not be watched is %+v", n)
+		}
+	}
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sites[0].apply(t, e[0])
+	eventually(t, "both are watched", patience, func() bool {
+		return session(t, e[0], "peer").BFD == "Up" && session(t, e[0], "more").BFD == "Up"
+	})
+	eventually(t, "the new one is spoken to, and heard", patience, func() bool {
+		n := session(t, e[0], "more")
+		return n.State == "Established" && n.PrefixesIn > 0
+	})
+	if n := session(t, e[0], "peer"); !n.Since.Equal(since) {
+		t.Error("the session of the other was begun anew")
 	}
 }

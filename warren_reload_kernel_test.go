@@ -1,11 +1,15 @@
 package warren_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/warrenvpn/warren"
 )
 
 // TestApplyKernel: protection in the kernel, and what is told to it and learned from it, follow the configuration.
@@ -73,5 +77,58 @@ func TestApplyKernel(t *testing.T) {
 	s.apply(t, e)
 	if got := strings.Fields(refused()); len(got) < 2 || strings.Contains(fmt.Sprint(got), "10.99") || strings.Contains(fmt.Sprint(got), "10.2.9.0") || !strings.Contains(fmt.Sprint(got), "10.2.8.0") {
 		t.Errorf("refused are %q", got)
+	}
+}
+
+// TestApplyKernelAgain: a kernel's table that cannot be opened is told by the next reload what it could not be told by this one.
+func TestApplyKernelAgain(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("devices and routes need root")
+	}
+	netns := namespace(t)
+	path, hidden := filepath.Join(t.TempDir(), "netns"), filepath.Join(t.TempDir(), "hidden")
+	if err := os.Symlink("/run/netns/"+netns, path); err != nil {
+		t.Fatal(err)
+	}
+	show := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("ip", append([]string{"-n", netns, "route", "show"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("ip route show %q: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	unrouted := byHand(1, 10)
+	unrouted = unrouted[:strings.Index(unrouted, "    routes:")]
+	s := &reloadSite{self: 1, peer: 2, head: "underlay: {addresses: [192.0.2.1]}\n", tunnels: map[string]string{"hand": unrouted},
+		vrf: "    port: {tun: wagain0, netns: " + path + ", addresses: [10.1.0.1/24]}\n"}
+	e := startReload(t, [2]*reloadSite{s, {self: 2, peer: 1, head: "underlay: {addresses: [192.0.2.2]}\n", tunnels: map[string]string{"hand": unrouted},
+		vrf: "    port: {netstack: {addresses: [10.2.1.1/24]}}\n"}})[0]
+	if err := os.Rename(path, hidden); err != nil {
+		t.Fatal(err)
+	}
+	s.tunnels["hand"] = byHand(1, 10)
+	s.vrf += "    kernel: {export: all}\n"
+	for range 2 {
+		err := e.Apply(s.config(t))
+		if !errors.Is(err, warren.ErrPartlyApplied) || !strings.Contains(err.Error(), "protect its prefixes") || strings.Count(err.Error(), path) != 2 {
+			t.Errorf("with the namespace hidden: %v", err)
+		}
+		if got := show("10.2.1.0/24"); got != "" {
+			t.Errorf("the kernel was told: %q", got)
+		}
+	}
+	if err := os.Rename(hidden, path); err != nil {
+		t.Fatal(err)
+	}
+	s.apply(t, e)
+	if got := show("type", "unreachable"); !strings.Contains(got, "10.2.1.0/24") {
+		t.Errorf("refused are %q", got)
+	}
+	eventually(t, "the kernel is told", patience, func() bool { return strings.Contains(show("10.2.1.0/24"), "wagain0") })
+	s.tunnels["hand"] = unrouted
+	s.apply(t, e)
+	if got := show("type", "unreachable"); strings.Contains(got, "10.2.1.0/24") {
+		t.Errorf("what is not configured any more is refused: %q", got)
 	}
 }

@@ -125,30 +125,29 @@ func (d *wgDevice) set(change uapi.Change) error {
 		}
 	}
 	after := before.Apply(own)
-	if err := d.check(before, after); err != nil {
+	if err := d.check(before, after, change.Peers); err != nil {
 		return err
 	}
 	if err := d.settings(before, after); err != nil {
 		return err
 	}
+	var failed []error
 	for key, t := range d.peers {
 		if exclusive(t) || !change.ReplacePeers && alone[key] == nil {
 			continue
 		}
 		one := uapi.State{PrivateKey: uapi.Key(d.key), Peers: []uapi.PeerState{t.asPeer()}}
-		if err := d.change(one, one.Apply(uapi.Change{ReplacePeers: change.ReplacePeers, Peers: alone[key]}), t.vrf); err != nil {
-			return err
-		}
+		failed = append(failed, d.change(one, one.Apply(uapi.Change{ReplacePeers: change.ReplacePeers, Peers: alone[key]}), t.vrf))
 	}
 	v, _ := d.home() // checked
 	gone := d.allowedBy(before, v)
-	err := d.change(before, after, v)
+	failed = append(failed, d.change(before, after, v))
 	d.protect(gone, d.allowedBy(after, v))
-	return err
+	return errors.Join(failed...)
 }
 
-// check sees that a change can be made.
-func (d *wgDevice) check(before, after uapi.State) error {
+// check sees that a change of some peers can be made.
+func (d *wgDevice) check(before, after uapi.State, peers []uapi.PeerChange) error {
 	if after.PrivateKey.IsZero() {
 		return fmt.Errorf("%w: an engine needs a private key", syscall.EINVAL)
 	}
@@ -162,10 +161,10 @@ func (d *wgDevice) check(before, after uapi.State) error {
 			}
 		}
 	}
-	for _, p := range after.Peers {
+	for _, p := range peers {
 		for _, a := range p.AllowedIPs {
-			if a.Addr().Is4In6() {
-				return fmt.Errorf("%w: allowed address %v is IPv4 in IPv6 clothes", syscall.EINVAL, a)
+			if a.Prefix.Addr().Is4In6() {
+				return fmt.Errorf("%w: allowed address %v is IPv4 in IPv6 clothes", syscall.EINVAL, a.Prefix)
 			}
 		}
 	}
@@ -245,7 +244,7 @@ func (d *wgDevice) change(before, after uapi.State, v *vrf) error {
 		if was == nil {
 			failed = append(failed, d.welcome(p, v, names))
 		} else {
-			d.changePeer(t, was, p)
+			failed = append(failed, d.changePeer(t, was, p))
 		}
 	}
 	for key := range old {
@@ -289,7 +288,7 @@ func (d *wgDevice) welcome(p *uapi.PeerState, v *vrf, taken map[string]bool) err
 func nonNil(p []netip.Prefix) []netip.Prefix { return append([]netip.Prefix{}, p...) }
 
 // changePeer makes one peer what it is to be. Its session stays.
-func (d *wgDevice) changePeer(t *tunnel, was, is *uapi.PeerState) {
+func (d *wgDevice) changePeer(t *tunnel, was, is *uapi.PeerState) error {
 	if is.PresharedKey != was.PresharedKey {
 		t.peer.SetPresharedKey(handshake.PresharedKey(is.PresharedKey))
 	}
@@ -300,19 +299,19 @@ func (d *wgDevice) changePeer(t *tunnel, was, is *uapi.PeerState) {
 		t.peer.SetPersistentKeepalive(time.Duration(is.PersistentKeepalive) * time.Second)
 	}
 	if slices.Equal(is.AllowedIPs, was.AllowedIPs) {
-		return
+		return nil
 	}
 	allowed := nonNil(is.AllowedIPs)
 	if !t.cfg.WireGuard.CryptokeyRouting && slices.Equal(allowed, everything[:]) {
 		allowed = nil // no filter
 	}
 	if err := t.peer.SetAllowedIPs(allowed); err != nil {
-		d.log.Error("allowed addresses cannot be set", "tunnel", t.cfg.Name, "error", err)
-		return
+		return err
 	}
 	if t.cfg.WireGuard.CryptokeyRouting {
 		t.allow(was.AllowedIPs, is.AllowedIPs)
 	}
+	return nil
 }
 
 // removePeer takes a peer away, for good also where it was configured.
