@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
+	"github.com/warrenvpn/warren/internal/deadline"
 )
 
 // heldBack are packets that a trap caught and whose child SA is up, but perhaps not yet at the peer.
@@ -63,9 +64,8 @@ func (k *keying) inject(t *tunnel, held []dataplane.Held) {
 
 // deadline is when something is due; the zero time if nothing waits.
 func (k *keying) deadline() time.Time {
-	at := k.endpoint.Deadline()
-	if len(k.back) > 0 && (at.IsZero() || k.back[0].due.Before(at)) {
-		return k.back[0].due
+	if len(k.back) == 0 {
+		return k.endpoint.Deadline()
 	}
-	return at
+	return deadline.Earliest(k.endpoint.Deadline(), k.back[0].due)
 }

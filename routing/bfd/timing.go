@@ -3,6 +3,8 @@ package bfd
 import (
 	"bytes"
 	"time"
+
+	"github.com/warrenvpn/warren/internal/deadline"
 )
 
 // interval is that of periodic packets, before jitter (RFC 5880 section 6.8.7).
@@ -41,13 +43,10 @@ func (m *Machine) Expiry() time.Time {
 
 // Deadline is when Tick is to be called; zero is never.
 func (m *Machine) Deadline() time.Time {
-	at := m.Expiry()
-	if m.periodic() {
-		if next := m.next(); at.IsZero() || next.Before(at) {
-			at = next
-		}
+	if !m.periodic() {
+		return m.Expiry()
 	}
-	return at
+	return deadline.Earliest(m.Expiry(), m.next())
 }
 
 // Tick does what is due.
