@@ -148,6 +148,7 @@ func newSite(e *Engine) *site {
 	if cfg.wantsIKE() {
 		s.keying = newKeying(s)
 		gateway.Control = func(u dataplane.Underlay, from netip.AddrPort, b []byte) { s.keying.receive(u, from, true, b) }
+		gateway.Stray = s.keying.strays.tell
 	}
 	s.gateway = ipsec.NewGateway(gateway)
 	return s

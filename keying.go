@@ -28,6 +28,7 @@ type keying struct {
 	calls    chan func()
 	ended    chan struct{} // closed when run has returned
 	hits     chan *trapHit
+	strays   *strays
 	// lost counts messages for which the inbox had no room.
 	lost atomic.Uint64
 
@@ -58,6 +59,7 @@ const inboxRoom = 4096
 
 func newKeying(s *site) *keying {
 	return &keying{s: s, log: s.log.With("protocol", "ike"), inbox: make(chan ikeMessage, inboxRoom), calls: make(chan func()), ended: make(chan struct{}), hits: make(chan *trapHit, 1024),
+		strays:  newStrays(),
 		senders: map[dataplane.Underlay]dataplane.Sender{}, tunnels: map[string]*tunnel{}, clients: map[uint64]*client{},
 		children: map[uint32]*liveChild{}, up: map[uint64]string{}, pools: map[string]*pool{}}
 }
@@ -225,11 +227,14 @@ func (k *keying) run(ctx context.Context) error {
 			if actions, err := k.endpoint.TrapHit(time.Now(), h.peer, h.child); err == nil {
 				k.do(actions)
 			}
+		case s := <-k.strays.told:
+			k.do(k.endpoint.Stray(time.Now(), s.from, s.spi))
 		case <-deadline.C:
 			k.do(k.endpoint.Tick(time.Now()))
 			k.releaseDue(time.Now())
 		case <-look.C:
 			k.look()
+			k.strays.again()
 		}
 	}
 }

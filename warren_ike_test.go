@@ -116,3 +116,24 @@ func TestWhoIsFollowed(t *testing.T) {
 		t.Errorf("from behind a NAT the peer is followed from %v to %v", was, at)
 	}
 }
+
+// TestLostChildSA: an engine that gets ESP by an SPI that it does not have says so to the peer, in their IKE SA, and the peer makes
+// new keys. It takes some seconds: what is only late is not worth it.
+func TestLostChildSA(t *testing.T) {
+	e := startSites(t, sim.New(sim.Config{}), ikeSite)
+	if err := ping(t, e[0], "10.2.0.1", patience); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := e[1].LoseChildSAs(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if ping(t, e[0], "10.2.0.1", 100*time.Millisecond) == nil {
+		t.Fatal("an answer without a child SA")
+	}
+	eventually(t, "packets are answered again", patience, func() bool { return ping(t, e[0], "10.2.0.1", 500*time.Millisecond) == nil })
+	if _, _, ikes := state(e[0], "peer"); ikes != 1 {
+		t.Errorf("%d IKE SAs, want that which was there", ikes)
+	}
+}

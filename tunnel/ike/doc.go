@@ -5,7 +5,7 @@
 // Reading order: endpoint.go (inputs), action.go (outputs), config.go and credentials.go (what is configured), sa.go and
 // child.go (the two kinds of SA and their states), request.go and receive.go (requests and answers), then one file for each
 // exchange: init_initiator.go, init_responder.go, intermediate.go, auth_initiator.go, auth_responder.go, createchild.go,
-// rekeychild.go, rekeyike.go, followup.go, informational.go. offer.go and selectors.go negotiate child SAs, lease.go
+// rekeychild.go, rekeyike.go, followup.go, informational.go, invalidspi.go. offer.go and selectors.go negotiate child SAs, lease.go
 // addresses; peer.go says what shall be up, replace.go how one IKE SA gives way to another; lifetime.go has the timers,
 // protect.go sealing and fragments; status.go and wireshark.go show what there is. Package proposal chooses algorithms, crypto
 // computes, auth authenticates, message is the wire format.
@@ -37,8 +37,10 @@
 // initiate at once, the IKE SA with the lowest nonce is deleted by its initiator once the other one has its children, as RFC 7296
 // section 2.8.1 does with child SAs. A new child with the name of one in another IKE SA takes its place as if it rekeyed it: so
 // reauthentication loses no packets, and is what is done in place of rekeying with a peer that answers NO_ADDITIONAL_SAS to that.
-// An authentication that was not repeated in the time told ends its IKE SA, on either side. What both sides make at once works twice, until it is at rest and that with the lower
-// SPIs gives way. INVALID_IKE_SPI and INVALID_SPI are neither sent nor believed: liveness is checked by DPD.
+// An authentication that was not repeated in the time told ends its IKE SA, on either side. What both sides make at once works
+// twice, until it is at rest and that with the lower SPIs gives way. A peer that goes on sending ESP by an SPI that is not ours is
+// told INVALID_SPI in its IKE SA, seldom; one that says so of ours has that child rekeyed. Outside of an IKE SA neither this nor
+// INVALID_IKE_SPI is sent or believed: liveness is checked by DPD.
 //
 // Nothing is sent for an IKE SA that its receiver may not know yet, or no more, so that on a network that loses nothing nothing
 // is repeated: after rekeying an IKE SA our requests wait until the old one is deleted, or the peer asks something in the new
@@ -53,7 +55,7 @@
 //
 // # RFC coverage
 //
-// Done: RFC 7296 sections 1.2 to 1.4, 2.1 to 2.10, 2.12 to 2.15, 2.17 to 2.19, 2.21 to 2.23, 2.25; RFC 4478; RFC 7383; RFC 7427
+// Done: RFC 7296 sections 1.2 to 1.4, 1.5 within an IKE SA, 2.1 to 2.10, 2.12 to 2.15, 2.17 to 2.19, 2.21 to 2.23, 2.25; RFC 4478; RFC 7383; RFC 7427
 // section 4; RFC 9242; RFC 9370. Not done: a window of more than 1 (2.3), EAP (2.16), IPComp and transport mode (offers are
 // declined), ADDITIONAL_TS_POSSIBLE (2.9), MOBIKE, redirects, session resumption, childless initiation, post-quantum preshared
 // keys (RFC 8784).

@@ -89,6 +89,7 @@ func (sa *ikeSA) handleInformational(payloads []message.Payload) reply {
 		return reply{then: func() { sa.become(closed, &RefusedError{Notify: message.AuthenticationFailed}) }}
 	}
 	sa.shortenAuth(payloads)
+	sa.checkSPIs(payloads)
 	for _, d := range deletes {
 		if d.Protocol == message.ProtocolESP {
 			if spis := sa.deleted(d.SPIs); len(spis) > 0 {

@@ -65,6 +65,7 @@ type ikeSA struct {
 	swap     rekeying
 	// replaces are the IKE SAs that give way to this one.
 	replaces []*replacement
+	stray    stray
 }
 
 // security is what protects an IKE SA's messages.

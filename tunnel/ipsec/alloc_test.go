@@ -94,7 +94,13 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 func TestOpenAllocatesNothing(t *testing.T) {
 	for _, suite := range esp.Suites() {
 		t.Run(suite.String(), func(t *testing.T) {
-			gw := ipsec.NewGateway(ipsec.Options{Peers: dataplane.New(dataplane.Options{Workers: 2}).Peers()})
+			strays := make(chan uint32, 1)
+			gw := ipsec.NewGateway(ipsec.Options{Peers: dataplane.New(dataplane.Options{Workers: 2}).Peers(), Stray: func(_ netip.AddrPort, spi uint32) {
+				select {
+				case strays <- spi:
+				default:
+				}
+			}})
 			u := &recorder{}
 			tunnel := gw.NewTunnel(1, ipsec.Config{Name: "in"})
 			remote := netip.MustParseAddrPort("192.0.2.2:4500")
@@ -138,6 +144,7 @@ func TestOpenAllocatesNothing(t *testing.T) {
 				if n += open(work); n != 0 {
 					t.Fatal("garbage was opened")
 				}
+				<-strays
 			})
 		})
 	}

@@ -60,11 +60,16 @@ func newEarly() *Early {
 	return &Early{wake: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// expect begins to keep datagrams for an SPI, arrived ends it.
+// expect begins to keep datagrams for an SPI, arrived ends it; expects says whether it is so.
 func (e *Early) expect(spi uint32) {
 	if e.on.Load() {
 		e.of.Insert(spi, new(expected))
 	}
+}
+
+func (e *Early) expects(spi uint32) bool {
+	_, ok := e.of.Lookup(spi)
+	return ok
 }
 
 func (e *Early) arrived(spi uint32) {

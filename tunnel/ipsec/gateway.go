@@ -21,6 +21,7 @@ type Gateway struct {
 	now     func() time.Time
 	peers   *dataplane.Peers
 	control func(dataplane.Underlay, netip.AddrPort, []byte)
+	stray   func(netip.AddrPort, uint32)
 	inbound esp.Table[*inChild]
 	early   *Early
 	// scratch is indexed by worker; each makes its own when it first needs it.
@@ -44,11 +45,14 @@ type Options struct {
 	// Control is given the messages of key exchange that arrive among ESP in UDP, without the non-ESP marker in front (RFC 3948
 	// section 2.2). Workers call it: it must not wait, and must copy what it keeps. Nil counts them as not_control.
 	Control func(u dataplane.Underlay, from netip.AddrPort, message []byte)
+	// Stray is told of ESP by an SPI that no child SA has and for which Early keeps nothing. Workers call it for each such datagram, of
+	// which anybody can send as many as he likes: it must not wait, nor take long. Nil for nobody.
+	Stray func(from netip.AddrPort, spi uint32)
 }
 
 // NewGateway returns a gateway without tunnels.
 func NewGateway(o Options) *Gateway {
-	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, control: o.Control, tunnels: map[*Tunnel]struct{}{}}
+	g := &Gateway{log: o.Logger, now: o.Now, peers: o.Peers, control: o.Control, stray: o.Stray, tunnels: map[*Tunnel]struct{}{}}
 	g.early = newEarly()
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)

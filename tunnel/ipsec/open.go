@@ -65,6 +65,9 @@ func (g *Gateway) nobodys(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplan
 	case spi != 0 && g.early.keep(u, tr, spi, d): // its SA is about to be
 	case spi != 0:
 		ctx.Counters.Drop(packet.UnknownSPI, 0, 1)
+		if g.stray != nil && !g.early.expects(spi) {
+			g.stray(tr.Remote, spi)
+		}
 	case g.control != nil && u.Encap().UDP:
 		g.control(u, tr.Remote, d[4:]) // behind the non-ESP marker (RFC 3948 section 2.2)
 	default:
