@@ -147,7 +147,9 @@ func newSite(e *Engine) *site {
 	gateway := ipsec.Options{Logger: log, Peers: s.plane.Peers()}
 	if cfg.wantsIKE() {
 		s.keying = newKeying(s)
-		gateway.Control = func(u dataplane.Underlay, from netip.AddrPort, b []byte) { s.keying.receive(u, from, true, b) }
+		gateway.Control = func(u dataplane.Underlay, from netip.AddrPort, b []byte) bool {
+			return s.keying.receive(u, from, true, b)
+		}
 		gateway.Stray = s.keying.strays.tell
 	}
 	s.gateway = ipsec.NewGateway(gateway)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/warrenvpn/warren/dataplane"
@@ -29,8 +28,6 @@ type keying struct {
 	ended    chan struct{} // closed when run has returned
 	hits     chan *trapHit
 	strays   *strays
-	// lost counts messages for which the inbox had no room.
-	lost atomic.Uint64
 
 	// Sockets by local address: of port 500, none where that could not be bound, and of ESP in UDP.
 	plain, natt []dataplane.Underlay
@@ -74,16 +71,17 @@ func (c *Config) wantsIKE() bool {
 	return false
 }
 
-// receive takes a message from a worker.
-func (k *keying) receive(u dataplane.Underlay, from netip.AddrPort, natt bool, data []byte) {
+// receive takes a message from a worker, and reports false where there is no room for it.
+func (k *keying) receive(u dataplane.Underlay, from netip.AddrPort, natt bool, data []byte) bool {
 	m := ikeMessage{local: u.Local(), remote: from, natt: natt, data: bytes.Clone(data)}
 	if m.local.Addr().IsUnspecified() {
 		m.local = netip.AddrPort{}
 	}
 	select {
 	case k.inbox <- m:
+		return true
 	default:
-		k.lost.Add(1)
+		return false
 	}
 }
 
@@ -91,14 +89,16 @@ func (k *keying) receive(u dataplane.Underlay, from netip.AddrPort, natt bool, d
 type ikeOpener struct{ k *keying }
 
 // Open implements dataplane.Opener.
-func (o ikeOpener) Open(_ *dataplane.Ctx, u dataplane.Underlay, t *dataplane.Train, _ *packet.Batch) {
+func (o ikeOpener) Open(ctx *dataplane.Ctx, u dataplane.Underlay, t *dataplane.Train, _ *packet.Batch) {
 	for rest := t.Data; len(rest) > 0; {
 		d := rest
 		if t.Size > 0 && len(d) > t.Size {
 			d = rest[:t.Size]
 		}
 		rest = rest[len(d):]
-		o.k.receive(u, t.Remote, false, d)
+		if !o.k.receive(u, t.Remote, false, d) {
+			ctx.Counters.Drop(packet.UnderlayFull, 0, 1)
+		}
 	}
 }
 

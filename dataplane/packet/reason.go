@@ -44,7 +44,7 @@ const (
 	// What the edges refuse.
 	PortFull            // the port's queue is full
 	PortDown            // the port is gone or refuses
-	UnderlayFull        // the socket's buffer is full
+	UnderlayFull        // the socket's buffer is full, or the queue of who handles control messages
 	UnderlayUnreachable // the kernel has no way to the peer, or forbids it
 	UnderlayTooBig      // larger than the path takes and not to be fragmented
 	PeerUnknown         // the tunnel does not know yet where its peer is

@@ -20,7 +20,7 @@ type Gateway struct {
 	log     *slog.Logger
 	now     func() time.Time
 	peers   *dataplane.Peers
-	control func(dataplane.Underlay, netip.AddrPort, []byte)
+	control func(dataplane.Underlay, netip.AddrPort, []byte) bool
 	stray   func(netip.AddrPort, uint32)
 	inbound esp.Table[*inChild]
 	early   *Early
@@ -43,8 +43,9 @@ type Options struct {
 	// Peers is told where peers are; nil for none.
 	Peers *dataplane.Peers
 	// Control is given the messages of key exchange that arrive among ESP in UDP, without the non-ESP marker in front (RFC 3948
-	// section 2.2). Workers call it: it must not wait, and must copy what it keeps. Nil counts them as not_control.
-	Control func(u dataplane.Underlay, from netip.AddrPort, message []byte)
+	// section 2.2). Workers call it: it must not wait, must copy what it keeps, and reports false where it has no room, which is
+	// counted as underlay_full. Nil counts them as not_control.
+	Control func(u dataplane.Underlay, from netip.AddrPort, message []byte) bool
 	// Stray is told of ESP by an SPI that no child SA has and for which Early keeps nothing. Workers call it for each such datagram, of
 	// which anybody can send as many as he likes: it must not wait, nor take long. Nil for nobody.
 	Stray func(from netip.AddrPort, spi uint32)

@@ -69,7 +69,9 @@ func (g *Gateway) nobodys(ctx *dataplane.Ctx, u dataplane.Underlay, tr *dataplan
 			g.stray(tr.Remote, spi)
 		}
 	case g.control != nil && u.Encap().UDP:
-		g.control(u, tr.Remote, d[4:]) // behind the non-ESP marker (RFC 3948 section 2.2)
+		if !g.control(u, tr.Remote, d[4:]) { // behind the non-ESP marker (RFC 3948 section 2.2)
+			ctx.Counters.Drop(packet.UnderlayFull, 0, 1)
+		}
 	default:
 		ctx.Counters.Drop(packet.NotControl, 0, 1)
 	}

@@ -201,3 +201,51 @@ func TestHeardByAnotherAddressOfOurs(t *testing.T) {
 		t.Errorf("%d packets; the peer is at %v, want %v", clear.Len(), got, now)
 	}
 }
+
+// TestMessagesOfKeyExchange stand among ESP in UDP behind the non-ESP marker, and nowhere else; what nobody has room for is counted.
+func TestMessagesOfKeyExchange(t *testing.T) {
+	_, h := pair(t, setup{})
+	var got []string
+	room := 2
+	g := ipsec.NewGateway(ipsec.Options{Control: func(u dataplane.Underlay, from netip.AddrPort, b []byte) bool {
+		if room--; room < 0 {
+			return false
+		}
+		got = append(got, fmt.Sprintf("%v %v %s", u.Name(), from, b))
+		return true
+	}})
+	from := netip.MustParseAddrPort("198.51.100.1:4500")
+	message := append(make([]byte, 4), "hello"...)
+	open := func(g *ipsec.Gateway, u *recorder) {
+		train := dataplane.Train{Data: bytes.Repeat(message, 3), Size: len(message), Remote: from}
+		if err := h[1].plane.AddUnderlay(&once{recorder: u, train: train}, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(g, new(recorder))
+	h[1].dropped(t, packet.UnderlayFull, 1)
+	if len(got) != 2 || got[0] != "recorder 198.51.100.1:4500 hello" || got[1] != got[0] {
+		t.Errorf("%q", got)
+	}
+	open(g, &recorder{raw: true})
+	open(ipsec.NewGateway(ipsec.Options{}), new(recorder))
+	h[1].dropped(t, packet.NotControl, 6)
+}
+
+// once is an underlay by which one train comes.
+type once struct {
+	*recorder
+	train dataplane.Train
+	came  bool
+}
+
+func (o *once) Receivers() []dataplane.Receiver { return []dataplane.Receiver{o} }
+
+func (o *once) Recv(rx *dataplane.Rx) error {
+	if rx.Reset(); o.came {
+		return dataplane.ErrClosed
+	}
+	o.came = true
+	rx.Trains = append(rx.Trains, o.train)
+	return nil
+}

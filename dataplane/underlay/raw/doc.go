@@ -9,7 +9,7 @@
 //
 // Every raw socket gets a copy of every packet of its protocol, and SO_REUSEPORT does not share them out. So each worker's
 // socket has a filter in the kernel (SO_ATTACH_FILTER) that lets through only the packets whose SPI modulo the number of
-// workers is the worker's own.
+// workers is the worker's own, and the first worker's also what is too short to have one.
 //
 // # Don't fragment
 //
