@@ -94,6 +94,8 @@ type tunnel struct {
 	// troubles are the reasons for which nothing is to be routed into the tunnel; mu guards them.
 	mu       sync.Mutex
 	troubles map[string]bool
+	// lastError is why the last IKE SA or attempt at one ended, "" since the peer is authenticated; mu guards it.
+	lastError string
 	// client is who the peer is, where the tunnel was made for one that came by itself.
 	client string
 }

@@ -65,6 +65,7 @@ func (k *keying) ikeUp(a *ike.IKEUp) {
 		}
 	}
 	if t := k.tunnelOf(&a.IKE); t != nil {
+		t.ended(nil)
 		t.alive(peerSilent)
 	}
 	k.log.Info("peer is authenticated", "tunnel", a.Peer, "peer", a.RemoteID, "suite", a.Suite, "remote", a.Path.Remote)
@@ -78,8 +79,13 @@ func (k *keying) ikeDown(a *ike.IKEDown) {
 		k.farewell(c)
 		return
 	}
+	t := k.tunnelOf(&a.IKE)
+	if t == nil || k.leaving || k.hasIKE(a.Peer) {
+		return
+	}
+	t.ended(a.Reason)
 	// A tunnel that the machine brings up again by itself is left meanwhile: there may be another one.
-	if t := k.tunnelOf(&a.IKE); t != nil && !k.leaving && t.restarts() && !k.hasIKE(a.Peer) {
+	if t.restarts() {
 		t.dead(peerSilent)
 	}
 }

@@ -77,6 +77,9 @@ func (s *site) tunnelStatus(t *tunnel, negotiated []ike.IKEStatus) TunnelStatus 
 	if ts.Troubles = t.whyDead(); len(ts.Troubles) > 0 {
 		ts.State = "down"
 	}
+	if ts.State == "down" {
+		ts.LastError = t.lastEnd()
+	}
 	return ts
 }
 

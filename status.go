@@ -72,6 +72,8 @@ type TunnelStatus struct {
 	WireGuard *WireGuardStatus `json:"wireguard,omitzero"`
 	// Troubles are the reasons why nothing is routed into the tunnel.
 	Troubles []string `json:"troubles,omitzero"`
+	// LastError is why the last IKE SA with the peer, or the last attempt at one, has ended; "" while one is up.
+	LastError string `json:"last_error,omitzero"`
 }
 
 // WireGuardStatus tells of a peer.

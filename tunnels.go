@@ -361,6 +361,23 @@ func (t *tunnel) alive(reason string) {
 	t.vrf.router.SetUp(t.via, len(t.troubles) == 0)
 }
 
+// ended notes why an IKE SA, or an attempt at one, has ended; nil is for one that is up.
+func (t *tunnel) ended(reason error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lastError = ""
+	if reason != nil {
+		t.lastError = reason.Error()
+	}
+}
+
+// lastEnd is what ended has noted.
+func (t *tunnel) lastEnd() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lastError
+}
+
 // whyDead are the reasons why nothing is routed into the tunnel.
 func (t *tunnel) whyDead() []string {
 	t.mu.Lock()

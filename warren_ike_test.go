@@ -85,6 +85,45 @@ func TestFirstPacketBringsUp(t *testing.T) {
 	}
 }
 
+// TestWhyATunnelDoesNotComeUp: the status says what the peer answered, and is silent of it when the tunnel is up.
+func TestWhyATunnelDoesNotComeUp(t *testing.T) {
+	e := startSites(t, sim.New(sim.Config{}), strings.Replace(ikeSite, "-TEST-%[3]s", "-TEST-%[3]s-%[1]d", 1))
+	status := func() warren.TunnelStatus { return tunnelStatus(t, e[0], "peer") }
+	if err := e[0].Up(t.Context(), "peer", ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the peer's answer is in the status", patience, func() bool {
+		return status().State == "down" && strings.Contains(status().LastError, "AUTHENTICATION_FAILED")
+	})
+	for i := range e {
+		if err := e[i].Apply(siteConfig(t, ikeSite, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e[0].Up(t.Context(), "peer", ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is up", patience, func() bool { return status().State == "up" })
+	if s := status(); s.LastError != "" {
+		t.Errorf("it is up with %q", s.LastError)
+	}
+	if err := e[0].Down(t.Context(), "peer", ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "why it is down is in the status", patience, func() bool { return status().LastError == "terminated" })
+	if err := e[0].Up(t.Context(), "peer", ""); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is up again", patience, func() bool { return status().State == "up" })
+	if err := e[0].Down(t.Context(), "peer", "peer"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its child is down", patience, func() bool { return status().State == "down" })
+	if s := status(); len(s.IKE) != 1 || s.LastError != "" {
+		t.Errorf("%d IKE SAs are up, the last one ended with %q", len(s.IKE), s.LastError)
+	}
+}
+
 // TestWhoIsFollowed: ESP from elsewhere moves a peer that is behind a NAT, and none for who is behind one (RFC 7296 section 2.23).
 func TestWhoIsFollowed(t *testing.T) {
 	network := sim.New(sim.Config{})

@@ -192,8 +192,12 @@ func printTunnels(w io.Writer, ts []warren.TunnelStatus) {
 		if s.Client != "" {
 			name += " " + s.Client
 		}
-		if len(s.Troubles) > 0 {
-			state += " (" + strings.Join(s.Troubles, ", ") + ")"
+		why := slices.Clone(s.Troubles)
+		if s.LastError != "" && !slices.Contains(why, s.LastError) {
+			why = append(why, s.LastError)
+		}
+		if len(why) > 0 {
+			state += " (" + strings.Join(why, ", ") + ")"
 		}
 		t.row(name, s.Kind, state, s.VRF, peer(s.Remote), s.Encap, s.InnerMTU,
 			traffic(s.OutPackets, s.OutBytes), traffic(s.InPackets, s.InBytes), dropped)
