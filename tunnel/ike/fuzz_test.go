@@ -53,6 +53,8 @@ func FuzzBehindDecryption(f *testing.F) {
 	add(&message.Delete{Protocol: message.ProtocolESP, SPIs: []uint32{0x0b0001, 0x0a0001}})
 	add(&message.Delete{Protocol: message.ProtocolIKE})
 	add(&message.Notify{Type: message.TemporaryFailure})
+	add(&message.Notify{Type: message.NoAdditionalSAs})
+	add(authLifetimeNotify(time.Minute), &message.Notify{Type: message.InvalidSPI, Data: binary.BigEndian.AppendUint32(nil, 0x0b0001)})
 	add(message.NotifyUint16s(message.InvalidKEPayload, 19))
 	add(&message.IDi{ID: fqdn("moon")}, &message.Auth{Method: message.AuthSharedKey, Data: make([]byte, 32)})
 	add()
