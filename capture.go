@@ -47,13 +47,9 @@ const captureEvery = 250 * time.Millisecond
 // Capture writes a tunnel's packets to w in pcapng until ctx ends or the configuration says so, the tunnel is removed, or the
 // engine stops: none of these is an error. Clear packets stand there as they are before they are sealed and after they were
 // opened, sealed ones behind outer headers that are made up from what is known. Packets never wait for w: what it does not
-// take in time is missing in the file and counted. Any number of captures may run.
+// take in time is missing in the file and counted. What was copied before the end is written, however long w takes; where w fails
+// the report, which is good with that error too, counts at least what it certainly does not have. Any number of captures may run.
 func (e *Engine) Capture(ctx context.Context, cfg CaptureConfig, w io.Writer) (CaptureReport, error) {
-	return e.capture(ctx, cfg, w, func() {})
-}
-
-// capture calls ending before it writes the end.
-func (e *Engine) capture(ctx context.Context, cfg CaptureConfig, w io.Writer, ending func()) (CaptureReport, error) {
 	sides, err := cfg.sides()
 	if err != nil {
 		return CaptureReport{}, err
@@ -75,15 +71,23 @@ func (e *Engine) capture(ctx context.Context, cfg CaptureConfig, w io.Writer, en
 	s.log.Info("capture begins", "tunnel", cfg.Tunnel, "side", cfg.Side)
 	why := c.run(ctx, cfg.Duration, out.Done())
 	c.end()
-	ending()
 	err = out.Close()
-	st := out.Stats()
-	if ended := s.log.With("tunnel", cfg.Tunnel, "packets", st.Written, "missing", st.Dropped); err != nil {
-		ended.Info("capture was cut off", "error", err)
-	} else {
-		ended.Info("capture has ended")
+	report := CaptureReport{Written: out.Stats().Written, Dropped: missing(out.Stats(), cfg.Count), Why: why}
+	if err != nil {
+		s.log.Warn("capture was cut off", "tunnel", cfg.Tunnel, "packets", report.Written, "missing", report.Dropped, "error", err)
+		return report, err
 	}
-	return CaptureReport{Written: st.Written, Dropped: st.Dropped, Why: why}, err
+	s.log.Info("capture has ended", "tunnel", cfg.Tunnel, "packets", report.Written, "missing", report.Dropped)
+	return report, nil
+}
+
+// missing is how many packets a file does not have: those that found no room, and those that were not written any more. Beyond
+// the count that was wanted none is missing.
+func missing(st capture.Stats, count uint64) uint64 {
+	if count > 0 && st.Written == count {
+		return st.Dropped
+	}
+	return st.Captured + st.Dropped - st.Written
 }
 
 // captureRing is how many bytes of copies each worker may be ahead of the file.

@@ -17,9 +17,6 @@ const (
 	// The answer to a capture that has begun says by which number it is ended, and behind the packets a CaptureReport.
 	captureHeader  = "Warren-Capture"
 	captureTrailer = "Warren-Report"
-
-	// captureEnds is how long the end of a capture may take: who does not read by then does not get it.
-	captureEnds = time.Second
 )
 
 // captures are those that the control socket has begun, by number.
@@ -27,15 +24,19 @@ type captures struct {
 	mu   sync.Mutex
 	last uint64
 	end  map[uint64]context.CancelFunc
+	none sync.Cond // of mu: end is empty
+}
+
+func newCaptures() *captures {
+	c := &captures{end: map[uint64]context.CancelFunc{}}
+	c.none.L = &c.mu
+	return c
 }
 
 // begin returns the number by which a capture is ended. The caller ends it too.
 func (c *captures) begin(cancel context.CancelFunc) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.end == nil {
-		c.end = map[uint64]context.CancelFunc{}
-	}
 	c.last++
 	c.end[c.last] = cancel
 	return c.last
@@ -44,11 +45,30 @@ func (c *captures) begin(cancel context.CancelFunc) uint64 {
 func (c *captures) ended(number uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.end, number)
+	if delete(c.end, number); len(c.end) == 0 {
+		c.none.Broadcast()
+	}
 }
 
-// controlCapture answers with the packets, for as long as the capture takes and the client reads.
-func (e *Engine) controlCapture(w http.ResponseWriter, r *http.Request) {
+// any says whether there are some that have not ended.
+func (c *captures) any() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.end) > 0
+}
+
+// wait waits until all have ended.
+func (c *captures) wait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.end) > 0 {
+		c.none.Wait()
+	}
+}
+
+// controlCapture answers with the packets, for as long as the capture takes and the client reads. What was copied when it ends waits
+// for a client that reads later, until the client goes, or the server does.
+func (e *Engine) controlCapture(c *controlServer, w http.ResponseWriter, r *http.Request) {
 	cfg, err := captureOf(r.URL.Query())
 	if err != nil {
 		writeJSON(w, http.StatusBadRequest, controlError{err.Error()})
@@ -56,12 +76,10 @@ func (e *Engine) controlCapture(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	number := e.captures.begin(cancel)
-	defer e.captures.ended(number)
+	number := c.captures.begin(cancel)
+	defer c.captures.ended(number)
 	a := &captureAnswer{to: w, control: http.NewResponseController(w), number: number}
-	report, err := e.capture(ctx, cfg, a, func() {
-		_ = a.control.SetWriteDeadline(time.Now().Add(captureEnds)) // without one it takes as long as the client does
-	})
+	report, err := e.Capture(ctx, cfg, a)
 	switch {
 	case !a.begun && err != nil:
 		writeJSON(w, http.StatusBadRequest, controlError{err.Error()})
@@ -71,12 +89,12 @@ func (e *Engine) controlCapture(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// controlEndCapture ends a capture. What is left of it goes to who began it.
-func (e *Engine) controlEndCapture(w http.ResponseWriter, r *http.Request) {
+// endCapture ends a capture. What is left of it goes to who began it.
+func (c *controlServer) endCapture(w http.ResponseWriter, r *http.Request) {
 	number, err := strconv.ParseUint(r.PathValue("number"), 10, 64)
-	e.captures.mu.Lock()
-	cancel := e.captures.end[number]
-	e.captures.mu.Unlock()
+	c.captures.mu.Lock()
+	cancel := c.captures.end[number]
+	c.captures.mu.Unlock()
 	if err != nil || cancel == nil {
 		writeJSON(w, http.StatusNotFound, controlError{fmt.Sprintf("there is no capture %q", r.PathValue("number"))})
 		return
@@ -138,13 +156,13 @@ func captureOf(q url.Values) (c CaptureConfig, err error) {
 }
 
 // ErrCaptureCut says that a capture has ended in the middle, since the engine has gone.
-var ErrCaptureCut = errors.New("the engine has gone, and the capture ends in the middle")
+var ErrCaptureCut = errors.New("the engine has gone, and the capture ends in the middle; its log says how many packets are missing")
 
 // Capture has the engine capture, and writes what it sends to what open returns, until the capture ends, ctx does, or there is
 // nothing to write to any more, which is an error. open is called once the engine has agreed. The report is good with an error
-// of writing too.
+// of writing too. When ctx ends all that was copied before is written first, however long that takes.
 func (c *Client) Capture(ctx context.Context, cfg CaptureConfig, open func() (io.Writer, error)) (report CaptureReport, err error) {
-	// The engine ends it, so that what it has is complete; the request ends before only if that takes too long.
+	// The engine ends it, so that what it has is complete.
 	held, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	req, err := http.NewRequestWithContext(held, http.MethodPost, "http://warren/v1/captures?"+cfg.query().Encode(), nil)
@@ -164,10 +182,7 @@ func (c *Client) Capture(ctx context.Context, cfg CaptureConfig, open func() (io
 	if err != nil {
 		return report, err
 	}
-	end := sync.OnceFunc(func() {
-		time.AfterFunc(2*captureEnds, cancel)
-		_ = c.ask(held, http.MethodDelete, "/v1/captures/"+resp.Header.Get(captureHeader), new(struct{})) // or it has ended by itself
-	})
+	end := sync.OnceFunc(func() { c.endCapture(held, resp.Header.Get(captureHeader)) })
 	defer context.AfterFunc(ctx, end)()
 	out := &keepsError{w: w}
 	_, err = io.Copy(out, resp.Body)
@@ -185,6 +200,17 @@ func (c *Client) Capture(ctx context.Context, cfg CaptureConfig, open func() (io
 		return report, ErrCaptureCut
 	}
 	return report, nil
+}
+
+// endCapture has the engine end a capture, and waits for a busy one until ctx ends.
+func (c *Client) endCapture(ctx context.Context, number string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, "http://warren/v1/captures/"+number, nil)
+	if err != nil {
+		return // the engine's number would have to be none
+	}
+	if resp, err := c.send(&http.Client{Transport: c.http.Transport}, req); err == nil { // else it has ended by itself
+		_ = resp.Body.Close()
+	}
 }
 
 // keepsError tells what went wrong with writing from what went wrong with reading.

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +38,7 @@ import (
 func (e *Engine) ServeControl(ctx context.Context, ln net.Listener) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	control := &controlServer{stop: stop, closed: make(chan struct{})}
+	control := &controlServer{stop: stop, closed: make(chan struct{}), captures: newCaptures()}
 	srv := &http.Server{Handler: e.controlHandler(control), ReadHeaderTimeout: 5 * time.Second}
 	stopped := make(chan struct{})
 	go func() {
@@ -45,11 +46,7 @@ func (e *Engine) ServeControl(ctx context.Context, ln net.Listener) error {
 		<-ctx.Done()
 		_ = ln.Close()
 		close(control.closed)
-		grace, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if srv.Shutdown(grace) != nil {
-			_ = srv.Close()
-		}
+		control.shutdown(srv)
 	}()
 	err := srv.Serve(ln)
 	if ctx.Err() != nil {
@@ -58,6 +55,39 @@ func (e *Engine) ServeControl(ctx context.Context, ln net.Listener) error {
 		return nil
 	}
 	return fmt.Errorf("serve control socket: %w", err)
+}
+
+// controlServer is what requests that take longer want of the control socket.
+type controlServer struct {
+	// stop ends the service; closed is closed when there is no socket any more.
+	stop   context.CancelFunc
+	closed chan struct{}
+	// handing counts those that have left HTTP.
+	handing  sync.WaitGroup
+	captures *captures
+}
+
+// How long answers may take when the service ends, and how long then who reads the end of a capture.
+const (
+	controlGrace = time.Second
+	captureGrace = 5 * time.Second
+)
+
+// shutdown waits for answers to be read. Who has not done so in time is cut off.
+func (c *controlServer) shutdown(srv *http.Server) {
+	wait := func(d time.Duration) error {
+		grace, cancel := context.WithTimeout(context.Background(), d)
+		defer cancel()
+		return srv.Shutdown(grace)
+	}
+	err := wait(controlGrace)
+	if err != nil && c.captures.any() {
+		err = wait(captureGrace)
+	}
+	if err != nil {
+		_ = srv.Close()
+	}
+	c.captures.wait() // they say how many packets are missing
 }
 
 func (e *Engine) controlHandler(c *controlServer) http.Handler {
@@ -90,8 +120,8 @@ func (e *Engine) controlHandler(c *controlServer) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/reload", e.controlReload)
 	mux.HandleFunc("POST /v1/forwards", e.controlForward)
-	mux.HandleFunc("POST /v1/captures", e.controlCapture)
-	mux.HandleFunc("DELETE /v1/captures/{number}", e.controlEndCapture)
+	mux.HandleFunc("POST /v1/captures", func(w http.ResponseWriter, r *http.Request) { e.controlCapture(c, w, r) })
+	mux.HandleFunc("DELETE /v1/captures/{number}", c.endCapture)
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		all, err := e.explain(q.Get("vrf"), q.Get("source"), q.Get("destination"))

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,15 +60,6 @@ type chunkPath struct {
 	Attrs              int
 	Preference, Metric uint32
 	Weight             uint16
-}
-
-// controlServer is what the hand-over wants of the control socket.
-type controlServer struct {
-	// stop ends the service; closed is closed when there is no socket any more.
-	stop   context.CancelFunc
-	closed chan struct{}
-	// handing counts those that have left HTTP.
-	handing sync.WaitGroup
 }
 
 // controlHandOver hands over to who asks.

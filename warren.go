@@ -28,7 +28,6 @@ type Engine struct {
 	// tap records packets at ports and underlays, if it is set.
 	tap *capture.Writer
 
-	captures captures
 	// inherited is what another engine has left, nil for nothing.
 	inherited *Legacy
 	// applying lets one configuration be applied at a time.

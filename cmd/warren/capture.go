@@ -27,7 +27,8 @@ func newCapture() *cobra.Command {
 tunnel has gone, or until --count or --duration is reached. The clear side are packets before they are sealed and after they were
 opened, each a frame's worth or, where the port gives more at once, one that is longer than any MTU. The sealed side are the
 frames between the gateways; those that come in are there before anybody knows whether they are good. Packets never wait for
-the capture: what is missing in it is counted. The clear side shows what the tunnel protects: a file is made for its owner alone.`,
+the capture: what is missing in it is counted. What was captured before the end is written, however slowly it is read; a second
+Ctrl-C does not wait for that. The clear side shows what the tunnel protects: a file is made for its owner alone.`,
 		Example: `  warren capture b -w b.pcapng
   warren capture b --side clear | tcpdump -nr -
   warren capture b | wireshark -k -i -
@@ -60,6 +61,8 @@ func runCapture(cmd *cobra.Command, c *warren.Client, cfg warren.CaptureConfig, 
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	defer signal.Stop(broken)
+	// The end waits for whoever reads it; a second Ctrl-C does not.
+	defer context.AfterFunc(cmd.Context(), func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })()
 	ctx, unread := context.WithCancel(cmd.Context())
 	report, err := c.Capture(ctx, cfg, func() (io.Writer, error) { return out.open(ctx, unread) })
 	readerGone := errors.Is(err, syscall.EPIPE) || ctx.Err() != nil && cmd.Context().Err() == nil
