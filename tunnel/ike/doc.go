@@ -29,7 +29,8 @@
 // IKE_SA_INIT costs one key exchange and one entry that goes after HalfOpenTimeout; from CookieThreshold on only those who can
 // receive what is sent to their address get that far, above MaxHalfOpen nobody. Each datagram is answered by at most one
 // message. Notifications that are not protected end nothing: an initiator tries on until its request is given up. Log entries
-// about strangers are limited to some a second. Nothing is fetched from anywhere.
+// about strangers are limited to some a second. Nothing is fetched from anywhere. Who is authenticated can make a number of
+// child SAs and of rekeyed IKE SAs that it does not delete, and no more.
 //
 // # Choices
 //
@@ -55,8 +56,8 @@
 //
 // # RFC coverage
 //
-// Done: RFC 7296 sections 1.2 to 1.4, 1.5 within an IKE SA, 2.1 to 2.10, 2.12 to 2.15, 2.17 to 2.19, 2.21 to 2.23, 2.25; RFC 4478; RFC 7383; RFC 7427
-// section 4; RFC 9242; RFC 9370. Not done: a window of more than 1 (2.3), EAP (2.16), IPComp and transport mode (offers are
+// Done: RFC 7296 sections 1.2 to 1.4, 1.5 within an IKE SA, 2.1 to 2.10, 2.12 to 2.15, 2.17 to 2.19, 2.21 to 2.23, 2.25; RFC
+// 4478; RFC 7383; RFC 7427 section 4; RFC 9242; RFC 9370. Not done: a window of more than 1 (2.3), EAP (2.16), IPComp and transport mode (offers are
 // declined), ADDITIONAL_TS_POSSIBLE (2.9), MOBIKE, redirects, session resumption, childless initiation, post-quantum preshared
 // keys (RFC 8784).
 package ike

@@ -102,6 +102,50 @@ func TestRekeysOnAndOn(t *testing.T) {
 	}
 }
 
+// TestRekeysTheIKESAOnAndOn: the same with the IKE SA itself. Once the old ones are gone by themselves it may go on.
+func TestRekeysTheIKESAOnAndOn(t *testing.T) {
+	p := newPair(t, 75)
+	p.up()
+	p.answersWith(p.sun, message.Informational, reply{})
+	for range 10 * maxReplaced {
+		p.moon.must(p.moon.Rekey(p.now, "sun", ""))
+		p.run(100 * time.Millisecond)
+		if n := len(p.sun.Endpoint.sas); n > maxReplaced+1 {
+			t.Fatalf("%d IKE SAs are kept", n)
+		}
+	}
+	made := len(find[IKERekeyed](p.sun))
+	p.filter = nil
+	p.run(onlyAlive(t, p.sun).replacedFor())
+	if n := len(find[IKERekeyed](p.sun)); n <= made {
+		t.Error("it is never rekeyed again")
+	}
+	p.run(time.Minute)
+	p.agree(1)
+	for range 3 * maxReplaced { // a peer that deletes what it replaces is not held up
+		made = len(find[IKERekeyed](p.sun))
+		p.moon.must(p.moon.Rekey(p.now, "sun", ""))
+		p.run(time.Second)
+		if len(find[IKERekeyed](p.sun)) != made+1 {
+			t.Fatal("not rekeyed")
+		}
+	}
+}
+
+// onlyAlive is the one IKE SA of a node that is neither replaced nor deleted.
+func onlyAlive(t *testing.T, nd *node) (alive *ikeSA) {
+	t.Helper()
+	for _, sa := range nd.Endpoint.sas {
+		if sa.alive() {
+			if alive != nil {
+				t.Fatal("two IKE SAs are alive")
+			}
+			alive = sa
+		}
+	}
+	return alive
+}
+
 // TestAnswerNotUnderstood: an authentic answer that cannot be parsed ends the IKE SA on both sides at once: nobody can say what the
 // peer has made.
 func TestAnswerNotUnderstood(t *testing.T) {

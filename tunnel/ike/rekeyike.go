@@ -33,6 +33,8 @@ type rekeying struct {
 	// heir is what inherited; hold ends its waiting for a sign that the peer knows it.
 	heir *ikeSA
 	hold timer
+	// replaced counts those of one number, this one's, that were rekeyed and are not deleted yet.
+	replaced *int
 }
 
 type rekeyIKE struct {
@@ -189,8 +191,11 @@ func (r *rekeyIKE) refused(sa *ikeSA, n *message.Notify) {
 	r.failed(sa)
 }
 
+// maxReplaced bounds how many IKE SAs a peer can have us keep that rekeys on and on, and deletes nothing.
+const maxReplaced = 8
+
 func (sa *ikeSA) handleRekeyIKE(offer *message.SA, nonce []byte, payloads []message.Payload) reply {
-	if sa.swap.theirs != nil || sa.busyWithChildren() {
+	if sa.swap.theirs != nil || sa.busyWithChildren() || *sa.swap.replaced >= maxReplaced {
 		return replyNotify(message.TemporaryFailure)
 	}
 	choice, err := proposal.Select(sa.peer.cfg.Proposals, offer.Proposals)
@@ -269,7 +274,7 @@ func (sa *ikeSA) succeed(spis crypto.SPIs, initiator bool, choice proposal.Choic
 	fresh.number, fresh.peer, fresh.path, fresh.nat, fresh.ids, fresh.can = sa.number, sa.peer, sa.path, sa.nat, sa.ids, sa.can
 	fresh.life.established, fresh.life.heard = sa.e.now, sa.e.now
 	fresh.life.born, fresh.life.authenticated = sa.life.born, sa.life.authenticated
-	fresh.sec.choice = choice
+	fresh.sec.choice, fresh.swap.replaced = choice, sa.swap.replaced
 	if err := fresh.setKeys(suite, keys); err != nil {
 		fresh.swap.redundant = true
 		fresh.become(dead, err)

@@ -120,6 +120,7 @@ func (e *Endpoint) newSA(spi crypto.SPIs, initiator bool, first state) *ikeSA {
 	e.number++
 	sa := &ikeSA{e: e, spi: spi, initiator: initiator, number: e.number, state: first}
 	sa.life.born = e.now
+	sa.swap.replaced = new(int)
 	e.sas[sa.ourSPI()] = sa
 	return sa
 }
@@ -186,13 +187,17 @@ func (sa *ikeSA) become(to state, reason error) {
 		return
 	}
 	sa.state = to
-	if from == deleting {
+	switch from {
+	case deleting:
 		sa.peer.parting--
+	case replaced:
+		*sa.swap.replaced--
 	}
 	switch to {
 	case established:
 		sa.enterEstablished(from)
 	case replaced:
+		*sa.swap.replaced++
 		sa.stopLifetimes()
 		sa.e.timers.set(&sa.life.handshake, sa.e.now.Add(sa.replacedFor()), func() { sa.become(dead, errReplaced) })
 	case deleting:
