@@ -30,11 +30,18 @@ func (k *checker) vrf(path keyPath, v *VRFConfig) {
 
 func (k *checker) bgp(path keyPath, v *VRFConfig) {
 	c := v.BGP
-	if c.LocalAS == 0 || c.LocalAS == asTrans {
-		k.fail(path.to("local_as"), "the number of our autonomous system", "AS %d is none of ours", c.LocalAS)
+	switch c.LocalAS {
+	case 0:
+		k.fail(path.to("local_as"), "local_as: NUMBER, that of our autonomous system", "the number of the AS is missing")
+	case asTrans:
+		k.fail(path.to("local_as"), "the number of our autonomous system", "AS %d is nobody's", c.LocalAS)
 	}
-	if !isRouterID(c.RouterID) {
-		k.fail(path.to("router_id"), "an IPv4 address that no other speaker of the AS has", "the router ID is missing or %v", c.RouterID)
+	const routerID = "an IPv4 address that no other speaker of the AS has"
+	switch {
+	case !c.RouterID.IsValid():
+		k.fail(path.to("router_id"), "router_id: "+routerID, "the router ID is missing")
+	case !isRouterID(c.RouterID):
+		k.fail(path.to("router_id"), routerID, "%v is no router ID", c.RouterID)
 	}
 	seen := map[netip.Addr]bool{}
 	for i, a := range c.Addresses {

@@ -271,6 +271,8 @@ func TestParseConfigTakesWhatItSays(t *testing.T) {
 		{"such a command that is escaped", "\"\\e[31m\": {}\n", `1:1: �[31m: unknown key "\x1b[31m"`},
 		{"an unknown key", "metrcs: {}\n", "want metrics"},
 		{"keys that can be", "x: {}\n", "want one of control, defaults, forward, ike, include, key_export, log, pools, tunnels, underlay, vrfs, wireguard, workers\n"},
+		{"a speaker that is nobody", "vrfs: {m: {bgp: {}}}\n", "local_as: the number of the AS is missing; want local_as: NUMBER"},
+		{"a speaker without a name", "vrfs: {m: {bgp: {local_as: 1}}}\n", "router_id: the router ID is missing; want router_id: an IPv4 address"},
 		{"a port behind the peer's address", "tunnels: {a: {ipsec: {remote: \"192.0.2.2:4501\"}}}\n", `"192.0.2.2:4501" has a port; want remote: 192.0.2.2 and remote_port: 4501`},
 		{"a long socket", "control: {socket: /" + strings.Repeat("x", 108) + "}\n", "control.socket: the path has 109 bytes; want at most 107"},
 		{"many keys on one line", "log: {level: info}\npools: {" + manyPools(40) + "}\n", ""},
