@@ -37,6 +37,8 @@ func (p *Port) DialFrom(ctx context.Context, network string, local netip.AddrPor
 		return fail(err)
 	case !remote.Addr().IsValid():
 		return fail(&net.AddrError{Err: "missing host", Addr: address})
+	case remote.Addr().IsUnspecified(): // nobody would answer
+		return fail(&net.AddrError{Err: "not an address of a host", Addr: address})
 	case local.Addr().IsValid() && local.Addr().Is4() != remote.Addr().Is4():
 		return fail(&net.AddrError{Err: "local address is of another family than", Addr: address})
 	case ctx.Err() != nil:

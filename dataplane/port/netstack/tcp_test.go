@@ -204,6 +204,12 @@ func TestDialErrors(t *testing.T) {
 	if _, err := silent.DialContext(short, "tcp", "10.9.0.77:80"); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+	for _, nobody := range []string{"0.0.0.0:80", "[::]:80"} {
+		var ae *net.AddrError
+		if _, err := p.a.DialContext(ctx, "tcp", nobody); !errors.As(err, &ae) {
+			t.Errorf("dialled %s: %v", nobody, err)
+		}
+	}
 	timeout, cancel2 := context.WithTimeout(ctx, 10*time.Millisecond)
 	defer cancel2()
 	_, err = silent.DialContext(timeout, "tcp", "10.9.0.77:80")
