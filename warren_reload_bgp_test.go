@@ -140,7 +140,7 @@ func TestApplyBFDAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	const watched = ", bfd: {interval: 300ms, multiplier: 20}"
+	const watched = ", bfd: {interval: 300ms, multiplier: 100}"
 	for i, s := range sites {
 		s.tunnels["peer"] = neighborByHand(1, 10, i, passive[i]+watched)
 		s.tunnels["more"] = neighborByHand(2, 20, i, passive[i]+watched)
