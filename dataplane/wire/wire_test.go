@@ -383,8 +383,8 @@ func TestICMPErrors(t *testing.T) {
 		}
 		var info wire.Info
 		wire.Parse(dst[:n], &info, false)
-		if info.SrcAddr() != src || wire.MayAnswer(dst[:n], &info) {
-			t.Fatal("an error about an error would be sent")
+		if info.SrcAddr() != src || info.TTL != 64 || wire.MayAnswer(dst[:n], &info) {
+			t.Fatalf("from %v, TTL %d; or an error about an error would be sent", info.SrcAddr(), info.TTL)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"testing"
@@ -102,6 +103,42 @@ func TestFaultRates(t *testing.T) {
 	again, _ := once(all)
 	if !slices.Equal(first, again) {
 		t.Error("the same seed did something else")
+	}
+}
+
+// TestWhatFaultsDo to frames: one bit of a damaged one is another, all over the frame, and a second copy is like the first.
+func TestWhatFaultsDo(t *testing.T) {
+	const frames = 4000
+	n := New(Config{Seed: 7, Faults: Faults{Corrupt: 1, Duplicate: 1}, Queue: 2 * frames})
+	a, b := join(t, n, addrA), join(t, n, addrB)
+	fs := numbered(a, addrB, frames)
+	for i := range fs {
+		clear(fs[i].Data)
+	}
+	a.NewSender().Send(fs)
+	_, trains := arrived(b)
+	if len(trains) != 2*frames {
+		t.Fatalf("%d arrived", len(trains))
+	}
+	hit := map[int]bool{}
+	for i := 0; i < len(trains); i += 2 {
+		ones := 0
+		for at, c := range trains[i].Data {
+			if ones += bits.OnesCount8(c); c != 0 {
+				hit[8*at+bits.TrailingZeros8(c)] = true
+			}
+		}
+		if ones != 1 || !slices.Equal(trains[i].Data, trains[i+1].Data) || len(trains[i].Data) != 100 {
+			t.Fatalf("damaged to %x, and the copy to %x", trains[i].Data, trains[i+1].Data)
+		}
+	}
+	if len(hit) < 780 { // of 800, of which chance should leave out 5
+		t.Errorf("only %d bits are ever hit", len(hit))
+	}
+	for i := range fs {
+		if slices.ContainsFunc(fs[i].Data, func(c byte) bool { return c != 0 }) {
+			t.Fatal("the sender's own bytes were changed")
+		}
 	}
 }
 
