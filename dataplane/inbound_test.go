@@ -3,6 +3,7 @@ package dataplane
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/warrenvpn/warren/dataplane/packet"
@@ -103,3 +104,54 @@ func TestWorkersThatEndedAreCounted(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// framing is a tunnel whose frames are the packets themselves.
+type framing struct {
+	*fakeTunnel
+	path *Path
+}
+
+func (f *framing) Seal(ctx *Ctx, pkts []packet.Packet) (refused int) {
+	for i := range pkts {
+		if pkts[i].Drop != packet.None {
+			refused++
+			continue
+		}
+		ctx.Tx.Append(Frame{Data: pkts[i].Bytes(), Path: f.path, Tunnel: f.index})
+	}
+	return refused
+}
+
+// TestFramesLeaveWithTheirBatch: what a batch of whatever origin has sealed, fragments and answers too, is gone before the next one
+// takes its memory.
+func TestFramesLeaveWithTheirBatch(t *testing.T) {
+	for name, c := range map[string]struct {
+		walk func(*bench)
+		want int
+	}{
+		"from a port":             {func(b *bench) { b.fromPort(ip4(a4, b4, 100), ip4(a4, c4, 101)) }, 2},
+		"fragments":               {func(b *bench) { b.fromPort(ip4(a4, b4, 4000), ip4(a4, b4, 4001, identified), ip4(a4, c4, 100)) }, 7},
+		"between tunnels":         {func(b *bench) { b.fromTunnel(b.one, ip4(b4, c4, 100), ip6(b6, c6, 100)) }, 2},
+		"an answer into a tunnel": {func(b *bench) { b.fromTunnel(b.one, ip4(b4, c4, 100, hopLimit(1))) }, 1},
+		"what had waited": {func(b *bench) {
+			if err := b.plane.Inject(b.one.index, []Held{{Data: ip4(a4, b4, 4000)}, {Data: ip4(a4, b4, 100)}}); err != nil {
+				b.t.Error(err)
+			}
+		}, 4},
+	} {
+		b := newBench(t)
+		u := new(keepingUnderlay)
+		for _, f := range []*fakeTunnel{b.one, b.two} {
+			b.plane.tunnels.get(f.index).tunnel = &framing{f, &Path{Underlay: u}}
+		}
+		if c.walk(b); len(u.sent) != c.want {
+			t.Errorf("%s: %d frames have left, want %d", name, len(u.sent), c.want)
+		}
+		slices.Sort(u.sent) // by the beginning of their headers
+		if len(slices.Compact(u.sent)) != c.want {
+			t.Errorf("%s: some frames left with the bytes of others", name)
+		}
+	}
+}
+
+func identified(p []byte) { p[4] = 7 }

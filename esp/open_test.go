@@ -258,3 +258,28 @@ func TestInner(t *testing.T) {
 		}
 	}
 }
+
+// TestUnevenCiphertext: what does not fill whole blocks (RFC 4303 section 2.4) is refused and harms nobody, also if the peer itself made
+// it and its ICV is right.
+func TestUnevenCiphertext(t *testing.T) {
+	forEachSA(t, func(t *testing.T, s Suite, esn bool) {
+		out, in, scratch := testOutbound(t, s, esn), testInbound(t, s, esn, 64), NewScratch()
+		for over := 1; over < out.size.block; over++ {
+			plain := append(framed(innerPacket(4, 40, 0), 4), bytes.Repeat([]byte{0, 4}, over)...)[:48+over]
+			plain[len(plain)-1], plain[len(plain)-2] = 4, 0
+			b := make([]byte, out.HeaderLen()+len(plain)+out.size.icv)
+			run := out.Reserve(1)
+			if out.cbc == nil {
+				copy(b[16:], plain)
+				run.seal(scratch, b, b[16:16+len(plain)])
+			} else {
+				seq := run.stamp(b)
+				run.cbc.authenticate(scratch, out, b[:out.HeaderLen()+len(plain)], uint32(seq>>32))
+			}
+			run.End()
+			if _, v, _ := openOne(in, scratch, b); v != TooShort {
+				t.Errorf("%d bytes too many: %v, want %v", over, v, TooShort)
+			}
+		}
+	})
+}

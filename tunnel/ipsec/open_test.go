@@ -174,6 +174,41 @@ func TestSelectorsByProtocolAndPort(t *testing.T) {
 	}
 }
 
+// TestOneFamilyIsNotBoth: selectors that take all of one family take nothing of the other, either way.
+func TestOneFamilyIsNotBoth(t *testing.T) {
+	four, six := packettest.UDP("10.1.0.5", "10.2.0.5", 100, 1), packettest.UDP("fd01::5", "fd02::5", 100, 1)
+	for _, c := range []struct {
+		all            string
+		covered, other []byte
+		next           byte
+	}{{"0.0.0.0/0", four, six, 41}, {"::/0", six, four, 4}} {
+		_, h := pair(t, setup{local: [2][]string{{c.all}, {c.all}}})
+		h[0].inject(t, c.other, c.covered)
+		arrives(h, seal(h[0].child.Out, c.other, c.next), 0)
+		if got := h[1].next(t); !bytes.Equal(got, c.covered) {
+			t.Errorf("%s: %x came out", c.all, got)
+		}
+		h[0].dropped(t, packet.SelectorOut, 1)
+		h[1].dropped(t, packet.SelectorIn, 1)
+	}
+}
+
+// TestErrorAboutAnSAThatHasGone lowers nothing: whoever has its SPI now is another.
+func TestErrorAboutAnSAThatHasGone(t *testing.T) {
+	_, h := pair(t, setup{})
+	second := newChild(t, setup{suite: esp.AES256GCM16, window: 64}, 1)
+	if err := h[0].tunnel.AddChild(second); err != nil {
+		t.Fatal(err)
+	}
+	quote := binary.BigEndian.AppendUint32(nil, h[0].child.Out.SPI())
+	h[0].tunnel.RemoveChild(h[0].child)
+	before := h[0].tunnel.InnerMTU()
+	h[0].gateway.PathError(h[0].underlay, &dataplane.PathError{Remote: h[0].tunnel.Path().Remote, MTU: 1000, Quote: quote})
+	if got := h[0].tunnel.InnerMTU(); got != before {
+		t.Errorf("inner MTU %d, want %d", got, before)
+	}
+}
+
 // TestHeardByAnotherAddressOfOurs: it is not the peer that has moved.
 func TestHeardByAnotherAddressOfOurs(t *testing.T) {
 	_, h := pair(t, setup{cfg: ipsec.Config{Roam: true}})
