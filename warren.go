@@ -183,7 +183,8 @@ func (e *Engine) DialContext(ctx context.Context, network, address string) (net.
 	return st.DialContext(ctx, network, address)
 }
 
-// Listen listens on an address of the engine's own stack, for tcp, tcp4 or tcp6.
+// Listen listens on an address of the engine's own stack, for tcp, tcp4 or tcp6; the address may be empty, for all. What it accepts ends
+// with Run, as all connections of the stack do.
 func (e *Engine) Listen(network, address string) (net.Listener, error) {
 	st, err := e.stack(context.Background())
 	if err != nil {
@@ -192,7 +193,7 @@ func (e *Engine) Listen(network, address string) (net.Listener, error) {
 	return st.Listen(network, address)
 }
 
-// ListenPacket listens on an address of the engine's own stack, for udp, udp4 or udp6.
+// ListenPacket listens on an address of the engine's own stack, for udp, udp4 or udp6, until it is closed or Run ends.
 func (e *Engine) ListenPacket(network, address string) (net.PacketConn, error) {
 	st, err := e.stack(context.Background())
 	if err != nil {
