@@ -183,8 +183,8 @@ func (e *Engine) DialContext(ctx context.Context, network, address string) (net.
 	return st.DialContext(ctx, network, address)
 }
 
-// Listen listens on an address of the engine's own stack, for tcp, tcp4 or tcp6; the host may be empty, for all addresses. What it accepts ends
-// with Run, as all connections of the stack do.
+// Listen listens on an address of the engine's own stack, for tcp, tcp4 or tcp6; the host may be empty, for all addresses. What it
+// accepts ends with Run, as all connections of the stack do.
 func (e *Engine) Listen(network, address string) (net.Listener, error) {
 	st, err := e.stack(context.Background())
 	if err != nil {
