@@ -38,10 +38,13 @@ type decoder struct {
 	open map[string]bool
 	// warnings are what is told beside what the checks find.
 	warnings []ConfigWarning
+	// warned has them without their keys.
+	warned map[ConfigWarning]bool
 }
 
 func newDecoder() *decoder {
-	return &decoder{places: map[string]*node{}, broken: map[string]bool{}, inherited: map[*node]bool{}, open: map[string]bool{}}
+	return &decoder{places: map[string]*node{}, broken: map[string]bool{}, inherited: map[*node]bool{}, open: map[string]bool{},
+		warned: map[ConfigWarning]bool{}}
 }
 
 // noted is a mistake and its place. The excerpt waits until all secrets are known.

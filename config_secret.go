@@ -52,17 +52,18 @@ func (d *decoder) readSecret(n *node, path keyPath, name string) ([]byte, error)
 // warn tells of what is no mistake. What several tunnels inherit is told once.
 func (d *decoder) warn(n *node, path keyPath, format string, args ...any) {
 	w := ConfigWarning{File: n.src.name, Line: n.line, Column: n.column, Key: path.String(), Text: fmt.Sprintf(format, args...)}
-	for _, o := range d.warnings {
-		if o.File == w.File && o.Line == w.Line && o.Column == w.Column && o.Text == w.Text {
-			return
-		}
+	told := w
+	told.Key = "" // that of whoever inherits it
+	if !d.warned[told] {
+		d.warned[told] = true
+		d.warnings = append(d.warnings, w)
 	}
-	d.warnings = append(d.warnings, w)
 }
 
-// inFile notes a secret that stands in the configuration itself.
+// inFile notes a secret that stands in the configuration itself. Of several in a file the first is told.
 func (d *decoder) inFile(n *node, path keyPath) {
 	if d.open[n.src.name] {
+		d.open[n.src.name] = false
 		d.warn(n, path, "everybody may read the secret in %s: want chmod 600", n.src.name)
 	}
 }
