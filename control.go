@@ -235,13 +235,21 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("control socket %s belongs to another user: %w", c.path, os.ErrPermission)
 	case errors.As(err, &op) && op.Op == "dial":
-		return fmt.Errorf("%w on %s: start one with `warren run FILE`, or name its socket with --socket", ErrNotRunning, c.path)
+		return nobodyOn(c.path, DefaultSocket(), rootSocket)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return fmt.Errorf("the engine on %s went away before it had answered: %w", c.path, err)
 	case errors.As(err, &network) && network.Timeout():
 		return fmt.Errorf("the engine on %s has not answered within %v: %w", c.path, c.http.Timeout, context.DeadlineExceeded)
 	}
 	return fmt.Errorf("ask engine on %s: %w", c.path, err)
+}
+
+// nobodyOn says that no engine answers on path. Whoever has named none, which is own, may mean root's.
+func nobodyOn(path, own, roots string) error {
+	if info, err := os.Stat(roots); path == own && own != roots && err == nil && info.Mode().Type() == os.ModeSocket {
+		return fmt.Errorf("%w on %s; root's is asked on %s, by root alone (sudo warren ...)", ErrNotRunning, path, roots)
+	}
+	return fmt.Errorf("%w on %s: start one with `warren run FILE`, or name its socket with --socket", ErrNotRunning, path)
 }
 
 // refusal is what the engine said why not.
@@ -254,11 +262,14 @@ func refusal(resp *http.Response) error {
 	return fmt.Errorf("ask engine: %s", resp.Status)
 }
 
+// rootSocket is where root's control socket is.
+const rootSocket = "/run/warren/warren.sock"
+
 // DefaultSocket is where the control socket is unless the configuration says otherwise: /run/warren/warren.sock for root,
 // else warren.sock in the user's runtime folder.
 func DefaultSocket() string {
 	if os.Geteuid() == 0 {
-		return "/run/warren/warren.sock"
+		return rootSocket
 	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "warren.sock")

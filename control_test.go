@@ -2,6 +2,7 @@ package warren
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -97,6 +98,29 @@ func TestWhatAnswersIsNoEngine(t *testing.T) {
 				t.Errorf("%v; want %q and the path", err, c.want)
 			}
 		})
+	}
+}
+
+// TestSocketOfRoot: who asks without a name, and has no engine, is told of root's.
+func TestSocketOfRoot(t *testing.T) {
+	own, roots := filepath.Join(t.TempDir(), "own.sock"), filepath.Join(t.TempDir(), "root.sock")
+	told := func(path, own string) bool {
+		err := nobodyOn(path, own, roots)
+		if !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), path) {
+			t.Error(err)
+		}
+		return strings.Contains(err.Error(), "sudo")
+	}
+	if told(own, own) {
+		t.Error("told of a socket that is not there")
+	}
+	ln, err := net.Listen("unix", roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if !told(own, own) || told("/else/w.sock", own) || told(roots, roots) {
+		t.Error("it is for those who named no socket, and are not root")
 	}
 }
 

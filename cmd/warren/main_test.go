@@ -119,6 +119,23 @@ func TestWays(t *testing.T) {
 	}
 }
 
+// TestRoutesToNowhere: an answer with nothing in it says so, and for programs is an empty list.
+func TestRoutesToNowhere(t *testing.T) {
+	_, socket, _ := startEngine(t)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"192.0.2.1"}, "no route covers 192.0.2.1 or lies within it\n"},
+		{[]string{"192.0.2.1", "--json"}, "[]\n"},
+	} {
+		var out strings.Builder
+		if status := execute(t.Context(), append([]string{"routes", "--socket", socket}, c.args...), &out, &out); status != 0 || out.String() != c.want {
+			t.Errorf("%q: exit status %d, %q", c.args, status, out.String())
+		}
+	}
+}
+
 // TestNamesThatNobodyHas: the error says what names there are, or that there are none.
 func TestNamesThatNobodyHas(t *testing.T) {
 	_, socket, _ := startEngine(t)

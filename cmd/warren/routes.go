@@ -27,7 +27,13 @@ func newRoutes() *cobra.Command {
 			rs = slices.DeleteFunc(rs, func(r warren.RouteStatus) bool {
 				return source != "" && !slices.ContainsFunc(r.Paths, func(p warren.PathStatus) bool { return p.Source == source })
 			})
-			return q.show(cmd.OutOrStdout(), rs, func(w io.Writer) { printRoutes(w, rs, len(args) > 0 || source != "") })
+			return q.show(cmd.OutOrStdout(), rs, func(w io.Writer) {
+				if len(rs) == 0 && len(args) > 0 && source == "" {
+					fmt.Fprintf(w, "no route covers %s or lies within it\n", args[0])
+					return
+				}
+				printRoutes(w, rs, len(args) > 0 || source != "")
+			})
 		})
 	cmd.Flags().StringVar(&source, "source", "", "only prefixes for which this source offers a path: "+strings.Join(warren.RouteSources(), ", "))
 	return cmd
