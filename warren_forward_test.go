@@ -195,6 +195,7 @@ func TestForwardRefused(t *testing.T) {
 func TestForwardResets(t *testing.T) {
 	host, err := net.Listen("tcp", "127.0.0.1:0")
 	service := serve(t, host, err, func(c net.Conn) {
+		_, _ = io.ReadFull(c, make([]byte, 1)) // or the reset might come while it is being dialled
 		_ = c.(*net.TCPConn).SetLinger(0)
 		_ = c.Close()
 	})
@@ -205,6 +206,9 @@ func TestForwardResets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "the reset is counted", patience, func() bool { s := forwardStatus(t, a, 0); return s.Errors == 1 && s.Open == 0 })
 
 	ln, err := b.Listen("tcp", "10.2.0.1:80")
