@@ -235,7 +235,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		want   []string
 	}{
 		{[]string{"--help"}, 0, []string{"demo", "check", "status"}},
-		{[]string{"nonsense"}, 1, []string{"nonsense"}},
+		{[]string{"nonsense"}, 2, []string{"nonsense", "--help"}},
 		{[]string{"run"}, 2, []string{"usage"}},
 		{[]string{"run", "--nonsense", "x"}, 2, []string{"--nonsense", "--help"}},
 		{[]string{"check", "/does/not/exist.yaml"}, 1, []string{"no such file"}},

@@ -169,7 +169,7 @@ func TestSidecar(t *testing.T) {
 	w.must(err)
 	exe := file("warren", string(program), 0o755)
 	conf := file("sidecar.yaml", withKeys(text, w.keys[1]), 0o644)
-	file("wg.key", w.keys[0].Private+"\n", 0o644)
+	w.must(os.Chown(file("wg.key", w.keys[0].Private+"\n", 0o600), nobodysID, nobodysID))
 	hosts := file("hosts", lab.PairB4+" hub.example\n", 0o644)
 	w.must(os.Chmod(dir, 0o777))
 
