@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -294,6 +295,29 @@ func TestUnsteadyPath(t *testing.T) {
 			t.Errorf("%d attempts when a way is there again, want 1", dials-before)
 		}
 		now = now.Add(n.Timers.Retry)
+	}
+}
+
+// TestPathUpGivesUp: the attempt that went the dead way is closed when another begins, so that none is left hanging.
+func TestPathUpGivesUp(t *testing.T) {
+	m := NewMachine(Local{AS: 65002, RouterID: 2}, testNeighbor("a", 65001), rand.New(rand.NewPCG(1, 1)))
+	open := map[ConnID]bool{}
+	obey := func() {
+		for _, a := range m.Actions() {
+			switch a := a.(type) {
+			case Dial:
+				open[a.Conn] = true
+			case Close:
+				delete(open, a.Conn)
+			}
+		}
+	}
+	m.Start(simStart)
+	obey()
+	before := maps.Clone(open)
+	m.PathUp(simStart.Add(time.Second))
+	if obey(); len(before) != 1 || len(open) != 1 || maps.Equal(before, open) {
+		t.Errorf("attempts on their way: %v before, %v now", before, open)
 	}
 }
 
