@@ -23,6 +23,7 @@ const lead = 64
 type reader struct {
 	*user
 	sleeper *wait.Sleeper
+	pace    moderation
 }
 
 // Read implements [dataplane.PortReader]. It looks before it sleeps: under load there is always something.
@@ -34,9 +35,11 @@ func (r *reader) Read(b *packet.Batch) error {
 		if r.dev.closed.Load() {
 			return dataplane.ErrClosed
 		}
+		r.pace.before()
 		if err := r.take(b); err != nil {
 			return fmt.Errorf("read from TUN device %q: %w", r.dev.name, err)
 		}
+		r.pace.took(b.Len())
 		if b.Len() > 0 {
 			return nil
 		}
