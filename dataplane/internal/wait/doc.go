@@ -5,5 +5,7 @@
 // At a hundred packets a second the monitor never rests, and costs more than all that is done with the packets. So a worker that
 // was woken only after a while sleeps in Go's own poller from then on, until it is woken often again.
 //
-// Reading order: Waker, Sleeper. Any number of Sleepers may share a Waker; each is one goroutine's.
+// Where much comes, a few packets at a time, a worker should not be woken for each: it pauses, and then looks.
+//
+// Reading order: Waker, Sleeper, Pause. Any number of Sleepers may share a Waker; each is one goroutine's.
 package wait

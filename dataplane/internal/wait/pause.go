@@ -12,6 +12,12 @@ import (
 // pausing is how many goroutines are in Pause. It is the process's, as the processors are that they keep.
 var pausing atomic.Int32
 
+// Pause is Pause for a worker that looks into its queue behind it: nothing watches that meanwhile.
+func (s *Sleeper) Pause(d time.Duration) bool {
+	s.unwatch()
+	return Pause(d)
+}
+
 // Pause sleeps for d, to which the kernel adds the thread's timer slack (50 µs) and what a wake-up takes. It is for times well below
 // a millisecond: the goroutine keeps its processor (Go's P). To let go of it and take it back costs what a pause should save, as Go's
 // monitor never rests then. So that others always find a processor, all goroutines but as many as there are processors, less

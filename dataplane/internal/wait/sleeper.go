@@ -25,19 +25,23 @@ type Sleeper struct {
 	briefs int
 
 	// file is an epoll(7) instance, on which Go's poller waits. It watches fds, the first two once for each time they are armed: what
-	// comes while the worker is awake or sleeps in poll(2) wakes nobody.
-	file   *os.File
-	raw    syscall.RawConn
-	look   func(epoll uintptr) bool
-	armed  bool
-	events [3]unix.EpollEvent
-	found  int
-	failed unix.Errno
+	// comes while the worker is awake wakes nobody. They are taken out while the worker is busy: even then, whoever fills a queue
+	// calls what watches it, for each packet (2 % of sending a datagram into a TUN device).
+	file    *os.File
+	epoll   uintptr // its descriptor
+	raw     syscall.RawConn
+	look    func(epoll uintptr) bool
+	armed   bool
+	watched bool // the first two are in
+	events  [3]unix.EpollEvent
+	found   int
+	failed  unix.Errno
 }
 
 // Sleep waits, and returns what poll(2) would say of the two descriptors, or ErrWoken.
 func (s *Sleeper) Sleep() (revents, others int16, err error) {
 	if s.briefs >= busy {
+		s.unwatch()
 		var ready bool
 		if ready, revents, others, err = s.poll(); ready {
 			return revents, others, err
@@ -97,10 +101,8 @@ func (s *Sleeper) open() error {
 	if err == nil {
 		err = unix.SetNonblock(fd, true) // so that Go's poller takes it
 	}
-	for i := 0; i < len(s.fds) && err == nil; i++ {
-		if s.fds[i] >= 0 {
-			err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, s.fds[i], &unix.EpollEvent{Events: watch[i], Fd: int32(i)})
-		}
+	if err == nil {
+		err = unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, s.fds[2], &unix.EpollEvent{Events: watch[2], Fd: 2})
 	}
 	if err != nil {
 		if fd >= 0 {
@@ -108,6 +110,7 @@ func (s *Sleeper) open() error {
 		}
 		return fmt.Errorf("watch descriptors: %w", err)
 	}
+	s.epoll = uintptr(fd)
 	s.file = os.NewFile(uintptr(fd), "epoll")
 	s.raw, err = s.file.SyscallConn()
 	return err
@@ -116,16 +119,16 @@ func (s *Sleeper) open() error {
 // lookAndArm says whether there is something. While there is not, the next thing that comes makes the epoll instance readable. The
 // calls cannot block, so that the scheduler need not know of them.
 func (s *Sleeper) lookAndArm(epoll uintptr) bool {
-	for i, fd := range s.fds[:2] {
-		if fd < 0 || s.armed {
-			continue
+	if !s.armed {
+		op := unix.EPOLL_CTL_ADD
+		if s.watched {
+			op = unix.EPOLL_CTL_MOD
 		}
-		s.events[i] = unix.EpollEvent{Events: watch[i], Fd: int32(i)}
-		if _, _, s.failed = unix.RawSyscall6(unix.SYS_EPOLL_CTL, epoll, unix.EPOLL_CTL_MOD, uintptr(fd), uintptr(unsafe.Pointer(&s.events[i])), 0, 0); s.failed != 0 {
+		if s.failed = s.control(epoll, op); s.failed != 0 {
 			return true
 		}
+		s.armed, s.watched = true, true
 	}
-	s.armed = true
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, epoll, uintptr(unsafe.Pointer(&s.events[0])), uintptr(len(s.events)), 0, 0, 0)
 	if errno != 0 {
 		s.failed = errno
@@ -133,4 +136,27 @@ func (s *Sleeper) lookAndArm(epoll uintptr) bool {
 	}
 	s.found = int(n)
 	return n > 0
+}
+
+// unwatch takes the first two descriptors out of the epoll instance.
+func (s *Sleeper) unwatch() {
+	if s.watched {
+		s.watched = false
+		_ = s.control(s.epoll, unix.EPOLL_CTL_DEL) // a descriptor that is gone is out of it
+	}
+}
+
+// control changes what the epoll instance knows of the first two descriptors.
+func (s *Sleeper) control(epoll uintptr, op int) unix.Errno {
+	for i, fd := range s.fds[:2] {
+		if fd < 0 {
+			continue
+		}
+		s.events[i] = unix.EpollEvent{Events: watch[i], Fd: int32(i)}
+		_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, epoll, uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&s.events[i])), 0, 0)
+		if errno != 0 {
+			return errno
+		}
+	}
+	return 0
 }

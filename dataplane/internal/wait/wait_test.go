@@ -2,6 +2,9 @@ package wait
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -120,6 +123,45 @@ func TestSleepForgetsABusyTime(t *testing.T) {
 	}
 	if s.briefs != 0 {
 		t.Errorf("%d sleeps were brief", s.briefs)
+	}
+}
+
+// TestNothingWatchesWhileBusy: whoever fills a queue has nobody to call while its worker pauses or sleeps in poll(2), and wakes it
+// nevertheless, in either way of sleeping, afterwards.
+func TestNothingWatchesWhileBusy(t *testing.T) {
+	w := waker(t)
+	in, out := pipe(t)
+	put(t, out)
+	s := w.Sleeper(in, -1)
+	sleep := func(briefs int) {
+		t.Helper()
+		s.briefs = briefs
+		if ev, _, err := s.Sleep(); err != nil || ev&unix.POLLIN == 0 {
+			t.Fatal(ev, err)
+		}
+	}
+	watched := func() bool {
+		t.Helper()
+		// A line for each descriptor: "tfd: 7 events: ...".
+		info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", s.epoll))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return regexp.MustCompile(fmt.Sprintf(`(?m)^tfd:\s+%d\s`, in)).Match(info)
+	}
+	for range 2 {
+		if sleep(0); !watched() {
+			t.Error("Go's poller watches nothing")
+		}
+		if sleep(busy); watched() {
+			t.Error("watched while it sleeps in poll(2)")
+		}
+		if sleep(0); !watched() {
+			t.Error("Go's poller watches nothing after a busy time")
+		}
+		if s.Pause(time.Microsecond); watched() {
+			t.Error("watched in a pause")
+		}
 	}
 }
 

@@ -168,7 +168,8 @@ func Open(cfg Config) (*Device, error) {
 		return nil, fmt.Errorf("open TUN device %q: %w", cfg.Name, unavailable(err))
 	}
 	for _, fd := range d.fds {
-		d.readers = append(d.readers, &reader{user: d.newUser(fd), sleeper: d.waker.Sleeper(fd, -1), pace: newModeration()})
+		s := d.waker.Sleeper(fd, -1)
+		d.readers = append(d.readers, &reader{user: d.newUser(fd), sleeper: s, pace: moderation{pause: s.Pause}})
 	}
 	if lacking := d.has.lacking(cfg.Queues); lacking != "" {
 		cfg.Logger.Warn("TUN device works without some of what makes it fast: the kernel lacks it", "device", d.name, "lacking", lacking)
