@@ -20,8 +20,8 @@ func (s *Sleeper) Pause(d time.Duration) bool {
 
 // Pause sleeps for d, to which the kernel adds the thread's timer slack (50 µs) and what a wake-up takes. It is for times well below
 // a millisecond: the goroutine keeps its processor (Go's P). To let go of it and take it back costs what a pause should save, as Go's
-// monitor never rests then. So that others always find a processor, all goroutines but as many as there are processors, less
-// one, are refused: Pause reports false, at once.
+// monitor never rests then. So that others always find a processor, fewer goroutines pause at a time than there are processors; those
+// that come then are refused at once, and Pause reports false.
 func Pause(d time.Duration) bool {
 	defer pausing.Add(-1)
 	if int(pausing.Add(1)) >= runtime.GOMAXPROCS(0) {

@@ -5,7 +5,8 @@
 //
 // Reading order: [Config] and [Open] (device.go: life of a device), attach.go (what is asked of /dev/net/tun), link.go (addresses,
 // MTU), take.go (a device that another process made), errors.go, then vnet.go (the virtio network header in both directions),
-// reader.go, moderation.go (pauses where packets come densely), join.go (which neighbours may leave as one super-packet, and its headers), writer.go.
+// reader.go, moderation.go (pauses where packets come densely), join.go (which neighbours may leave as one super-packet, and its
+// headers), writer.go.
 //
 // # What the kernel lends, and without what it still works
 //
@@ -25,8 +26,8 @@
 //
 // A reader and a writer belong to one worker each; Close and SetMTU may be called by anybody at any time. A busy worker sleeps in
 // ppoll(2) itself, and only one with little to do in Go's poller; one that reads a few packets at a time, many times, pauses before
-// it reads. Each reader and writer holds its own mutex for one call (a
-// batch), so that Close knows when the descriptors are out of use; nobody else ever waits for it.
+// it reads. Each reader and writer holds its own mutex for one call (a batch, and the sleep or pause before it), so that Close knows
+// when the descriptors are out of use; nobody else ever waits for it.
 //
 // # Coverage
 //

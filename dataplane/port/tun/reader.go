@@ -26,7 +26,8 @@ type reader struct {
 	pace    moderation
 }
 
-// Read implements [dataplane.PortReader]. It looks before it sleeps: under load there is always something.
+// Read implements [dataplane.PortReader]. It looks before it sleeps: under load there is always something. Where there is,
+// but little, it pauses before it looks.
 func (r *reader) Read(b *packet.Batch) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
